@@ -1,0 +1,45 @@
+# make demo   fine-tune a pretrained network on a small colour data set, with pictures of the result
+# make test   lint, types, tests and the tutorial notebooks
+# make lab    the tutorials in JupyterLab
+# make bench  the benchmarks, beside the libraries they are compared with
+# Each does its own set-up: Python 3.11 or later is all that a machine needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+BENCH_BIN := .venv-bench/bin
+
+.PHONY: demo test lint lab bench clean
+
+demo: .venv/.ready-demo
+	$(BIN)/fastlearn demo
+
+test: lint
+	$(BIN)/python -m pytest --nbval-lax tests $(wildcard notebooks)
+
+lint: .venv/.ready-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy fastlearn
+
+lab: .venv/.ready-lab
+	$(BIN)/jupyter lab notebooks
+
+bench: .venv-bench/.ready
+	$(BENCH_BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache build dist demo-output
+
+# One stamp an extra: it is newer than pyproject.toml exactly when that extra is installed, so a second run installs nothing.
+.venv/.ready-%: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "fastlearn needs Python 3.11 or later, and $(PYTHON) is older. Type: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$*]"
+	touch $@
+
+.PRECIOUS: .venv/.ready-%
+
+.venv-bench/.ready: pyproject.toml $(wildcard benchmarks/requirements.txt)
+	test -x $(BENCH_BIN)/python || $(PYTHON) -m venv .venv-bench
+	$(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[lite0]" -r benchmarks/requirements.txt
+	touch $@

@@ -1,0 +1,155 @@
+"""What a training library costs a step, beside the network itself.
+
+A 784-128-10 perceptron, batches of 64 that lie ready in memory, cross-entropy, one-cycle schedule and recorder on, no
+progress bar. Each round fits 400 and then 4000 steps; the figure is the marginal cost (t4000 − t400) / 3600, so what a
+fit costs once (its set-up, its validation on one batch) drops out.
+
+`plain` is the loop that one would write by hand, with fastlearn's own Adam and parameter groups and with learning rate
+and momentum set before every step: what fastlearn's loop adds is the difference to it. `plain torch` is the same loop
+around `torch.optim.AdamW(fused=True)`, `plain default` around torch's Adam as it comes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from harness import PEERS, Contestant, Measure, Round, main, timed
+from torch import Tensor, nn
+
+SHORT, LONG, DISTINCT, BATCH_SIZE = 400, 4000, 100, 64
+LR_MAX, MOMS = 1e-3, (0.95, 0.85, 0.95)
+
+Batch = tuple[Tensor, Tensor]
+
+
+def make_batches() -> list[Batch]:
+    """A hundred batches of noise: inputs (64, 784) float32, targets (64,) int64."""
+    rng = torch.Generator().manual_seed(0)
+    return [
+        (torch.randn(BATCH_SIZE, 784, generator=rng), torch.randint(0, 10, (BATCH_SIZE,), generator=rng))
+        for _ in range(DISTINCT)
+    ]
+
+
+def make_model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+def marginal(fit: Callable[[list[Batch]], object]) -> Round:
+    """The round that fits both lengths and gives the seconds that one step more costs."""
+    batches = make_batches()
+
+    def one_round() -> dict[str, float]:
+        short = timed(lambda: fit(batches * (SHORT // DISTINCT)))
+        long = timed(lambda: fit(batches * (LONG // DISTINCT)))
+        return {name: (long[name] - short[name]) / (LONG - SHORT) for name in short}
+
+    return one_round
+
+
+# ── the loops written by hand ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def one_cycle(n_steps: int) -> tuple[list[float], list[float]]:
+    """Learning rates and momenta of the one-cycle policy, one a step."""
+
+    def cos(start: float, end: float, pos: float) -> float:
+        return start + (1 + math.cos(math.pi * (1 - pos))) * (end - start) / 2
+
+    def cycle(pos: float, low: float, high: float, end: float) -> float:
+        return cos(low, high, pos / 0.25) if pos < 0.25 else cos(high, end, (pos - 0.25) / 0.75)
+
+    positions = [i / n_steps for i in range(n_steps)]
+    return [cycle(p, LR_MAX / 25, LR_MAX, LR_MAX / 1e5) for p in positions], [cycle(p, *MOMS) for p in positions]
+
+
+def train_by_hand(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Sequence[Batch], beta2: float) -> None:
+    model.train()
+    for (x, y), lr, mom in zip(batches, *one_cycle(len(batches)), strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+            group["betas"] = (mom, beta2)
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def plain(options: argparse.Namespace) -> Round:
+    from fastlearn.training.optimizer import Adam
+
+    def fit(batches: list[Batch]) -> None:
+        model = make_model()
+        optimizer = Adam([{"params": list(model.parameters())}], lr=LR_MAX)
+        optimizer.exempt([layer.bias for layer in model if isinstance(layer, nn.Linear)])  # as the learner does
+        train_by_hand(model, optimizer, batches, 0.99)
+
+    return marginal(fit)
+
+
+def plain_torch(options: argparse.Namespace) -> Round:
+    def fit(batches: list[Batch]) -> None:
+        model = make_model()
+        train_by_hand(model, torch.optim.AdamW(model.parameters(), lr=LR_MAX, fused=True), batches, 0.999)
+
+    return marginal(fit)
+
+
+def plain_default(options: argparse.Namespace) -> Round:
+    def fit(batches: list[Batch]) -> None:
+        model = make_model()
+        train_by_hand(model, torch.optim.Adam(model.parameters(), lr=LR_MAX), batches, 0.999)
+
+    return marginal(fit)
+
+
+# ── the libraries ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def fastlearn(options: argparse.Namespace) -> Round:
+    from fastlearn.data.dataloaders import DataLoaders
+    from fastlearn.learner import Learner
+
+    def fit(batches: list[Batch]) -> None:
+        learn = Learner(DataLoaders(batches, batches[:1]), make_model(), loss_func=F.cross_entropy)
+        with learn.no_bar():
+            learn.fit_one_cycle(1, LR_MAX)
+
+    return marginal(fit)
+
+
+def fastai(options: argparse.Namespace) -> Round:
+    import fastai.callback.all  # noqa: F401 (adds fit_one_cycle and no_bar to Learner)
+    from fastai.basics import DataLoaders, Learner
+
+    def fit(batches: list[Batch]) -> None:
+        learn = Learner(DataLoaders(batches, batches[:1]), make_model(), loss_func=F.cross_entropy)
+        with learn.no_bar(), learn.no_logging():
+            learn.fit_one_cycle(1, LR_MAX)
+
+    return marginal(fit)
+
+
+MEASURE = Measure(
+    name="step_overhead",
+    title="Cost of one training step, marginal between 400 and 4000 steps (MLP 784-128-10, batch 64)",
+    contestants={
+        "plain": Contestant(plain),
+        "plain torch": Contestant(plain_torch),
+        "plain default": Contestant(plain_default),
+        "fastlearn": Contestant(fastlearn),
+        "fastai": Contestant(fastai, PEERS),
+    },
+    units={"cpu": "µs", "wall": "µs"},
+    scale={"cpu": 1e6, "wall": 1e6},
+    differences=("cpu", "wall"),
+    reference="plain",
+)
+
+if __name__ == "__main__":
+    main(MEASURE)

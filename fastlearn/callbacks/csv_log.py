@@ -1,0 +1,96 @@
+"""The table of epochs as a CSV file that a kill cannot lose."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from fastlearn.errors import ConfigError
+from fastlearn.training.callback import Callback
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fastlearn.training.recorder import Recorder
+    from fastlearn.training.state import TrainState
+
+
+class CSVLogger(Callback):
+    """Writes one row an epoch to `path/fname`: epoch, train_loss, valid_loss, the metrics, time in seconds.
+
+    Each row is on the disk before the next epoch begins. A new fit starts the file anew unless `append`; the second
+    phase of `fine_tune` and a resumed fit go on with it. Raises ConfigError when the file to append to has other columns.
+
+    >>> log = CSVLogger()
+    >>> learn.fit(3, cbs=log)
+    >>> log.read_log()
+    """
+
+    order = 45
+
+    def __init__(self, fname: str | os.PathLike[str] = "history.csv", append: bool = False) -> None:
+        self.fname, self.append = Path(fname), append
+        self.path: Path | None = None
+        self._file: IO[str] | None = None
+        self._fit: tuple[Recorder | None, int] = None, -1
+
+    def before_fit(self, state: TrainState) -> None:
+        self.path = state.plan.path / self.fname
+        columns = list(state.recorder.metric_names)
+        goes_on = self.append or state.plan.start_epoch > 0 or self._fit == (state.recorder, state.recorder.fits)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            has_rows = goes_on and _keep_whole_rows(self.path, columns)
+            self._file = self.path.open("a" if has_rows else "w", newline="", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"Cannot write {self.path}: {error.strerror}. Give another fname, or the learner another path.") from error
+        self._fit = state.recorder, state.recorder.fits
+        if not has_rows:
+            self._write(columns)
+
+    def after_epoch(self, state: TrainState) -> None:
+        row = state.recorder.epochs[-1]
+        self._write([row.get(name, "") for name in state.recorder.metric_names])
+
+    def after_fit(self, state: TrainState) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def read_log(self) -> pd.DataFrame:
+        """The file as a DataFrame."""
+        import pandas as pd
+
+        if self.path is None:
+            raise ConfigError(f"{self.fname} has no rows yet. Fit first, with cbs=CSVLogger().")
+        return pd.read_csv(self.path)
+
+    def _write(self, values: list[Any]) -> None:
+        assert self._file is not None
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(values)
+        self._file.write(line.getvalue())  # the whole row at once: a kill leaves it or not, seldom a part
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _keep_whole_rows(path: Path, columns: list[str]) -> bool:
+    """Cut off a row that a kill left unfinished; True if a table with these columns is there."""
+    if not path.is_file():
+        return False
+    with path.open("r+b") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        file.truncate(whole)
+    if not whole:
+        return False
+    found = next(csv.reader(io.StringIO(content[:whole].decode("utf-8", "replace"))))
+    if found != columns:
+        raise ConfigError(
+            f"{path} has the columns {', '.join(found)}, this fit has {', '.join(columns)}. Give another fname, or append=False "
+            "to replace the file."
+        )
+    return True

@@ -1,0 +1,290 @@
+"""How far a training is: one line in a terminal, one line an epoch in a pipe, a live table in a notebook."""
+
+from __future__ import annotations
+
+import html
+import math
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from fastlearn.errors import ConfigError
+from fastlearn.training.callback import Callback
+
+if TYPE_CHECKING:
+    from fastlearn.training.recorder import Recorder
+    from fastlearn.training.state import TrainState
+
+Form = Literal["auto", "terminal", "lines", "notebook"]
+_REDRAW_S = 0.25
+_BAR_COLUMNS = 20
+
+
+class ProgressCallback(Callback):
+    """Shows the epochs' table as it grows and, while an epoch runs, the loss so far and the time left.
+
+    `form="auto"` looks at where the output goes: a notebook gets a table that is drawn anew at most four times a
+    second and stays in the saved file; a terminal one progress line, with a row printed for each epoch; anything else
+    (a pipe, a file, CI) one plain line an epoch. `visible=False` and `with learn.no_bar():` silence it. An output that
+    breaks or is closed silences it too, and never stops the training.
+    """
+
+    order = 45
+    is_bar = True
+
+    def __init__(self, visible: bool = True, form: Form = "auto") -> None:
+        if form not in ("auto", "terminal", "lines", "notebook"):
+            raise ConfigError(f"form={form!r} is not one of 'auto', 'terminal', 'lines', 'notebook'.")
+        self.visible, self.form = visible, form
+        self._view: View | None = None
+        self._next_draw = math.inf
+        self._started = 0.0
+        self._fit: tuple[Recorder | None, int] = None, -1
+
+    def before_fit(self, state: TrainState) -> None:
+        self._started, self._next_draw = time.perf_counter(), math.inf
+        fit = state.recorder, state.recorder.fits
+        goes_on, self._fit = self._fit == fit and self._view is not None, fit
+        if not self.visible or state.plan.n_epochs <= state.plan.start_epoch:
+            return
+        if not goes_on:
+            self._view = _make_view(self.form)
+        self._draw("start", state)
+        if self._view is not None and self._view.is_live:
+            self._next_draw = self._started + _REDRAW_S
+
+    def after_batch(self, state: TrainState) -> None:
+        # All that most batches pay; the loss is read from the device only to draw it.
+        if time.perf_counter() >= self._next_draw:
+            self._draw("batch", state)
+            self._next_draw = time.perf_counter() + _REDRAW_S
+
+    def after_epoch(self, state: TrainState) -> None:
+        self._draw("epoch", state)
+
+    def after_fit(self, state: TrainState) -> None:
+        self._next_draw = math.inf
+        self._draw("end", state)
+
+    def _draw(self, event: str, state: TrainState) -> None:
+        if self._view is None:
+            return
+        try:
+            getattr(self._view, event)(state, time.perf_counter() - self._started)
+        except (OSError, ValueError):  # nobody reads any more: a broken pipe, a closed file
+            self._view, self._next_draw = None, math.inf
+
+
+class View(Protocol):
+    """One form of showing; `seconds` counts from the start of the fit."""
+
+    is_live: bool
+
+    def start(self, state: TrainState, seconds: float) -> None:
+        """A fit begins."""
+
+    def batch(self, state: TrainState, seconds: float) -> None:
+        """Time to redraw, in the middle of an epoch."""
+
+    def epoch(self, state: TrainState, seconds: float) -> None:
+        """An epoch has its row."""
+
+    def end(self, state: TrainState, seconds: float) -> None:
+        """The fit is over, by an error perhaps."""
+
+
+class LinesView:
+    """One plain line an epoch."""
+
+    is_live = False
+
+    def start(self, state: TrainState, seconds: float) -> None:
+        pass
+
+    def batch(self, state: TrainState, seconds: float) -> None:
+        pass
+
+    def epoch(self, state: TrainState, seconds: float) -> None:
+        row = state.recorder.epochs[-1]  # state.epoch already counts the next one
+        values = [f"{name} {_cell(name, row.get(name))}" for name in state.recorder.metric_names[1:]]
+        print("  ".join([f"epoch {row['epoch']} ({state.fit_epoch + 1} of {state.plan.n_epochs})", *values]), flush=True)
+
+    def end(self, state: TrainState, seconds: float) -> None:
+        pass
+
+
+class TerminalView:
+    """A progress line at the foot of a growing table."""
+
+    is_live = True
+
+    def __init__(self) -> None:
+        self._header = ""
+        self._bar: Any = None
+
+    def start(self, state: TrainState, seconds: float) -> None:
+        from tqdm import tqdm
+
+        class Line(tqdm):  # type: ignore[type-arg]
+            monitor_interval = 0  # no thread of its own: we redraw
+
+        header = _text_row(state.recorder.metric_names, state.recorder.metric_names)
+        if header != self._header:
+            print(header, flush=True)
+            self._header = header
+        self._bar = Line(total=_total(state), file=sys.stdout, leave=False, bar_format=" ")
+        self._show(_where(state), 0, _share(state, 0))
+
+    def batch(self, state: TrainState, seconds: float) -> None:
+        done = _done(state)
+        self._show(_where(state), done, _status(state, done, seconds))
+
+    def epoch(self, state: TrainState, seconds: float) -> None:
+        row, names = state.recorder.epochs[-1], state.recorder.metric_names
+        self._bar.clear()
+        print(_text_row(names, [_cell(name, row.get(name)) for name in names]), flush=True)
+        if state.fit_epoch + 1 < state.plan.n_epochs:
+            done = (state.fit_epoch + 1 - state.plan.start_epoch) * _epoch_batches(state)
+            self._show(f"epoch {state.epoch} ({state.fit_epoch + 2} of {state.plan.n_epochs})", done, _share(state, done))
+
+    def end(self, state: TrainState, seconds: float) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _show(self, where: str, done: int, status: str) -> None:
+        columns = shutil.get_terminal_size().columns  # asked each time: a window may be resized
+        room = min(_BAR_COLUMNS, columns - len(f"{where}  {status} "))
+        bar = f"{{bar:{room}}} " if room > 3 else ""
+        self._bar.n, self._bar.ncols = done, columns
+        self._bar.bar_format = f"{where} {bar}{status}"
+        self._bar.refresh()
+
+
+class NotebookView:
+    """A table under the cell, with a line below it while the training runs."""
+
+    is_live = True
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def start(self, state: TrainState, seconds: float) -> None:
+        self._show(state, _where(state))
+
+    def batch(self, state: TrainState, seconds: float) -> None:
+        self._show(state, f"{_where(state)} · {_status(state, _done(state), seconds)}", _done(state) / _total(state))
+
+    def epoch(self, state: TrainState, seconds: float) -> None:
+        self._show(state, f"epoch {state.epoch - 1} done" if state.fit_epoch + 1 < state.plan.n_epochs else "")
+
+    def end(self, state: TrainState, seconds: float) -> None:
+        end = ""
+        if state.error is not None:
+            what = "interrupted" if isinstance(state.error, KeyboardInterrupt) else f"stopped by {type(state.error).__name__}"
+            end = f"{what} after {state.fit_epoch} of {state.plan.n_epochs} epochs"
+        self._show(state, end)
+
+    def _show(self, state: TrainState, line: str, share: float | None = None) -> None:
+        from IPython.display import display
+
+        names = state.recorder.metric_names
+        rows = [row for row in state.recorder.epochs if row["fit"] == state.recorder.fits]
+        cells = [[_cell(name, row.get(name)) for name in names] for row in rows]
+        bundle = {"text/html": _html_table(names, cells, line, share), "text/plain": _text_table(names, cells, line)}
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+def _make_view(form: Form) -> View | None:
+    if form == "auto":
+        form = "notebook" if _in_notebook() else "terminal" if _is_terminal() else "lines"
+    if form == "notebook":
+        return NotebookView()
+    return TerminalView() if form == "terminal" else LinesView()
+
+
+def _in_notebook() -> bool:
+    """True in a Jupyter kernel, whose page can draw a display anew."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):  # no standard output, or a closed one
+        return False
+
+
+def _where(state: TrainState) -> str:
+    return f"epoch {state.epoch} ({state.fit_epoch + 1} of {state.plan.n_epochs})"
+
+
+def _total(state: TrainState) -> int:
+    """Batches of the whole fit, validation included."""
+    plan = state.plan
+    return max(1, (plan.n_epochs - plan.start_epoch) * _epoch_batches(state))
+
+
+def _epoch_batches(state: TrainState) -> int:
+    plan = state.plan
+    return len(plan.train) + (len(plan.valid) if plan.valid is not None else 0)
+
+
+def _done(state: TrainState) -> int:
+    before = (state.fit_epoch - state.plan.start_epoch) * _epoch_batches(state)
+    trained = 0 if state.training else len(state.plan.train)
+    return before + trained + state.batch_index + 1
+
+
+def _share(state: TrainState, done: int) -> str:
+    return f"{100 * done // _total(state)}%"
+
+
+def _status(state: TrainState, done: int, seconds: float) -> str:
+    what = f"loss {_number(state.recorder.smooth_loss())}" if state.training else "validating"
+    return f"{_share(state, done)} · {what} · {_duration(seconds / done * (_total(state) - done))} left"
+
+
+def _number(value: float) -> str:
+    if value != value or value in (math.inf, -math.inf):
+        return str(value)
+    return f"{value:.6f}" if value == 0 or 1e-4 <= abs(value) < 1e5 else f"{value:.4g}"
+
+
+def _duration(seconds: float) -> str:
+    """0:07, 12:34, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name == "time":
+        return _duration(value) if value >= 10 else f"{value:.1f} s"
+    return str(value) if isinstance(value, int) else _number(float(value))
+
+
+def _text_row(names: list[str], cells: list[str]) -> str:
+    """Cells under their names, right-aligned."""
+    return "  ".join(cell.rjust(max(len(name), 5 if name == "epoch" else 8)) for name, cell in zip(names, cells, strict=True))
+
+
+def _text_table(names: list[str], rows: list[list[str]], line: str) -> str:
+    lines = [_text_row(names, cells) for cells in [names, *rows]]
+    return "\n".join([*lines, line] if line else lines)
+
+
+def _html_table(names: list[str], rows: list[list[str]], line: str, share: float | None) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>" for cells in rows)
+    table = f'<table style="text-align: right"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    bar = "" if share is None else f'<progress value="{share:.3f}" max="1" style="width: 16em; vertical-align: middle"></progress> '
+    return f'<div>{table}{f"<div>{bar}{html.escape(line)}</div>" if line else ""}</div>'

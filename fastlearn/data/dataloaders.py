@@ -1,0 +1,287 @@
+"""`DataLoaders`: the training loader and the validation loader, with what both know about the data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from fastlearn.data.foreign import ForeignLoader
+from fastlearn.data.loaders import DataLoader
+from fastlearn.data.transform import BatchPipeline, as_tuple
+from fastlearn.errors import ConfigError, DataError
+from fastlearn.lists import L, is_single
+from fastlearn.paths import Path, PathList
+from fastlearn.runtime.device import default_device
+
+if TYPE_CHECKING:
+    from fastlearn.task import Task
+
+
+class DataLoaders:
+    """A training loader, a validation loader and perhaps more, on one device.
+
+    Takes fastlearn's `DataLoader`s, torch's, or sized iterables such as a list of batches (wrapped; the original is at
+    `.train.loader`). `path` is where a learner writes.
+
+    >>> dls = DataLoaders(train_loader, valid_loader)
+    """
+
+    def __init__(
+        self,
+        train: Any,
+        valid: Any = None,
+        *more: Any,
+        path: str | os.PathLike[str] = ".",
+        device: torch.device | str | None = None,
+    ) -> None:
+        given = [train, *([] if valid is None else [valid]), *more]
+        own = next((loader.device for loader in given if hasattr(loader, "batches")), None)
+        chosen = torch.device(device) if device is not None else own or default_device()
+        n_inp = next((loader.n_inp for loader in given if hasattr(loader, "batches")), 1)
+        self.loaders: list[Any] = [
+            loader if hasattr(loader, "batches") else ForeignLoader(loader, n_inp, chosen) for loader in given
+        ]
+        self.path = Path(path)
+        self.to(chosen)
+
+    @classmethod
+    def from_dsets(
+        cls,
+        *ds: Any,
+        bs: int | None = None,
+        val_bs: int | None = None,
+        path: str | os.PathLike[str] = ".",
+        device: torch.device | str | None = None,
+        batch_tfms: Any = None,
+        shuffle: bool = True,
+        drop_last: bool | None = None,
+        num_workers: int | None = None,
+        workers: Literal["thread", "process"] = "thread",
+        weights: Any = None,
+        seed: int | None = None,
+    ) -> DataLoaders:
+        """Loaders of data sets: the first is shuffled, transformed at random, and drops its last partial batch.
+
+        `bs` is 64 unless given, or the whole training set where that is smaller; `val_bs` is `bs` unless given.
+        """
+        if not ds or not len(ds[0]):
+            raise DataError("There are no training samples. Check get_items and the splitter.")
+        kinds, n_inp = getattr(ds[0], "kinds", ()), getattr(ds[0], "n_inp", 1)
+        pipeline = BatchPipeline(as_tuple(batch_tfms), kinds, n_inp)
+        device = default_device() if device is None else torch.device(device)
+        train = DataLoader(
+            ds[0],
+            bs,
+            shuffle,
+            drop_last=shuffle if drop_last is None else drop_last,
+            num_workers=num_workers,
+            workers=workers,
+            weights=weights,
+            device=device,
+            after_batch=pipeline,
+            train=True,
+            seed=seed,
+        )
+        others = [
+            DataLoader(
+                dataset,
+                val_bs if val_bs is not None else train.bs,
+                num_workers=num_workers,
+                workers=workers,
+                device=device,
+                after_batch=pipeline,
+                seed=seed,
+            )
+            for dataset in ds[1:]
+        ]
+        return cls(train, *others, path=path, device=device)
+
+    # What there is
+
+    @property
+    def train(self) -> Any:
+        """The training loader."""
+        return self.loaders[0]
+
+    @property
+    def valid(self) -> Any:
+        """The validation loader."""
+        return self[1]
+
+    @property
+    def train_ds(self) -> Any:
+        """The training loader's data set."""
+        return self.train.dataset
+
+    @property
+    def valid_ds(self) -> Any:
+        """The validation loader's data set."""
+        return self.valid.dataset
+
+    @property
+    def vocab(self) -> Any:
+        """The classes, or None."""
+        return self.train.vocab
+
+    @property
+    def c(self) -> int | None:
+        """How many outputs a model needs: classes, or numbers; None where the data do not say."""
+        task: Any = self.task
+        if task is not None:
+            return task.n_out
+        return None if self.vocab is None else len(self.vocab)
+
+    @property
+    def task(self) -> Task | None:
+        """What there is to learn, from the target's block; None for loaders that do not say."""
+        targets = self._blocks[self.n_inp :]
+        return targets[0].task() if len(targets) == 1 else None
+
+    @property
+    def display(self) -> Any:
+        """What draws batches, from the first block that can; None otherwise."""
+        return next((block.display for block in self._blocks if block.display is not None), None)
+
+    @property
+    def _blocks(self) -> Sequence[Any]:
+        return getattr(self.train_ds, "blocks", ())
+
+    @property
+    def bs(self) -> int | None:
+        """The training loader's batch size."""
+        return self.train.bs
+
+    @property
+    def n_inp(self) -> int:
+        """How many parts of a batch are the model's inputs."""
+        return self.train.n_inp
+
+    def __getitem__(self, i: int) -> Any:
+        if not -len(self.loaders) <= i < len(self.loaders):
+            raise ConfigError(f"There is no loader {i}: there are {len(self.loaders)} (0 is train, 1 is valid).")
+        return self.loaders[i]
+
+    def __len__(self) -> int:
+        return len(self.loaders)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loaders)
+
+    # Looking
+
+    def one_batch(self) -> Any:
+        """One training batch."""
+        return self.train.one_batch()
+
+    def show_batch(
+        self,
+        max_n: int = 9,
+        nrows: int | None = None,
+        ncols: int | None = None,
+        figsize: tuple[float, float] | None = None,
+        unique: bool = False,
+        show: bool = True,
+    ) -> Any:
+        """Draw `max_n` training samples with their targets; see `DataLoader.show_batch`."""
+        return self.train.show_batch(None, max_n, nrows, ncols, figsize, unique, show)
+
+    def check(self) -> Any:
+        """Look at every file and label and report what is wrong, before training."""
+        from fastlearn.data.checks import check_dataloaders
+
+        return check_dataloaders(self)
+
+    # More loaders
+
+    def test_dl(
+        self, items: Any, with_labels: bool = False, bs: int | None = None, num_workers: int | None = None
+    ) -> DataLoader:
+        """A loader of new items, treated like the validation set; labels are read only if `with_labels`.
+
+        Items are of the sort that training had (paths, rows of a DataFrame), or raw inputs (a path, bytes, a picture).
+        """
+        dataset = self.train_ds
+        if not hasattr(dataset, "inputs_only"):
+            raise ConfigError(
+                "test_dl needs DataLoaders made by a DataBlock or ImageDataLoaders. Pass a torch DataLoader of the new "
+                "items to learn.get_preds(dl=…) instead."
+            )
+        if not hasattr(items, "iloc") and not isinstance(items, PathList):
+            items = L([items]) if is_single(items) or hasattr(items, "convert") else L(items)
+        if not len(items):
+            raise DataError("There are no items to make a test_dl of.")
+        made = dataset.new(items, "test")
+        if with_labels:
+            for part in range(made.n_inp, len(made.blocks)):
+                made.blocks[part].check(made.raw[part], "test")
+        else:
+            made = made.inputs_only()
+        model = self.loaders[1] if len(self.loaders) > 1 else self.train
+        options = {} if num_workers is None else {"num_workers": num_workers}
+        return model.new(
+            made,
+            bs=bs if bs is not None else min(model.bs, len(items)),
+            shuffle=False,
+            drop_last=False,
+            weights=None,
+            train=False,
+            **options,
+        )
+
+    def weighted(self, weights: Any = "balanced") -> DataLoaders:
+        """The same loaders, with training samples drawn by weight: "balanced" for equal classes, or one a sample."""
+        return self._with([self.train.new(weights=weights), *self.loaders[1:]])
+
+    def new(self, **changes: Any) -> DataLoaders:
+        """The same loaders with other options (`bs`, `num_workers`, `device`…)."""
+        return self._with([loader.new(**changes) for loader in self.loaders])
+
+    def add_batch_tfms(self, tfms: Any) -> DataLoaders:
+        """The same loaders with more batch transforms, placed by their `order`."""
+        changed = []
+        for loader in self.loaders:
+            if not isinstance(loader, DataLoader):
+                raise ConfigError("A torch DataLoader takes no batch_tfms: transform its batches in its collate_fn.")
+            given = [*loader.after_batch.given, *as_tuple(tfms)]
+            changed.append(loader.new(after_batch=BatchPipeline(given, loader.kinds, loader.n_inp)))
+        return self._with(changed)
+
+    def _with(self, loaders: list[Any]) -> DataLoaders:
+        made = DataLoaders(*loaders, path=self.path)
+        made.to(loaders[0].device)
+        return made
+
+    # Device
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches come out."""
+        return self.train.device
+
+    def to(self, device: torch.device | str) -> DataLoaders:
+        """These loaders, with their batches on `device` from now on."""
+        for loader in self.loaders:
+            loader.to(device)
+        return self
+
+    def cpu(self) -> DataLoaders:
+        """These loaders, with their batches on the CPU."""
+        return self.to("cpu")
+
+    def cuda(self) -> DataLoaders:
+        """These loaders, with their batches on the default CUDA GPU."""
+        return self.to("cuda")
+
+    def __repr__(self) -> str:
+        return f"DataLoaders(train={self.loaders[0]!r}, " + ", ".join(map(repr, self.loaders[1:])) + ")"
+
+
+def train_weights(weights: Any, n_items: int, train: np.ndarray) -> Any:
+    """The training side's part of weights that were given for all items."""
+    if weights is None or isinstance(weights, str) or len(weights) != n_items:
+        return weights
+    return np.asarray(weights, dtype=np.float64)[train]

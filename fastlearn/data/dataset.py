@@ -1,0 +1,247 @@
+"""Items become samples: `ItemDataset` for one side of a split, `Datasets` for all sides together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fastlearn.data.label import call_getter, describe, item_at, read_all, select
+from fastlearn.data.transform import ItemTransform, as_item_tfm
+from fastlearn.errors import DataError, FastlearnError
+from fastlearn.lists import L
+
+if TYPE_CHECKING:
+    from fastlearn.data.block import TransformBlock
+    from fastlearn.data.dataloaders import DataLoaders
+    from fastlearn.task import Task
+
+Split = Literal["train", "valid", "test"]
+Getter = Callable[[Any], Any]
+
+
+class RawValues(Sequence[Any]):
+    """What a getter gives for each item: one at a time, or all at once and then kept. `source(i)` names item `i`."""
+
+    def __init__(self, dataset: ItemDataset, part: int) -> None:
+        self.dataset, self.part = dataset, part
+        self._all: list[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._all[i] if self._all is not None else self.dataset.read(i, self.part)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._all is None:
+            getter, name = self.dataset.getters[self.part], self.dataset.getter_name(self.part)
+            self._all = read_all(getter, self.dataset.items, name)
+        return iter(self._all)
+
+    def source(self, i: int) -> str:
+        """Names item `i` for an error message."""
+        return self.dataset.source(i)
+
+
+class ItemDataset:
+    """The items of one side of a split, read by `getters`, made into objects by `blocks` and changed by `item_tfms`.
+
+    `dataset[i]` is what a person wants to see (a picture, a label's code); `sample(i, rng, train)` is what a batch is
+    stacked from (NumPy arrays, after the item transforms). The first `n_inp` parts are the model's inputs.
+    """
+
+    def __init__(
+        self,
+        items: Any,
+        blocks: Sequence[TransformBlock],
+        getters: Sequence[Getter | None] | None = None,
+        *,
+        n_inp: int = 1,
+        item_tfms: Sequence[Any] = (),
+        split: Split = "train",
+        trained_on: type | None = None,
+    ) -> None:
+        self.items, self.blocks, self.n_inp, self.split = items, tuple(blocks), n_inp, split
+        self.getters: tuple[Getter | None, ...] = tuple(getters) if getters is not None else (None,) * len(self.blocks)
+        made = [as_item_tfm(tfm, n_inp) for tfm in item_tfms]
+        self.item_tfms: tuple[ItemTransform, ...] = tuple(sorted(made, key=lambda tfm: tfm.order))
+        self.kinds: tuple[str, ...] = tuple(block.kind for block in self.blocks)
+        self.trained_on = trained_on
+        self.raw = tuple(RawValues(self, part) for part in range(len(self.blocks)))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, i: int) -> tuple[Any, ...]:
+        return self.objects(range(len(self))[i])
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return (self.objects(i) for i in range(len(self)))
+
+    def read(self, i: int, part: int) -> Any:
+        """What the getter of one part gives for item `i`, before its block makes an object of it."""
+        item = item_at(self.items, i)
+        block = self.blocks[part]
+        foreign = self.trained_on is not None and not _same_sort(item, self.trained_on)
+        if foreign and part < self.n_inp and block.accepts(item):
+            return item
+        return call_getter(self.getters[part], item, self.getter_name(part))
+
+    def getter_name(self, part: int) -> str:
+        """How a user calls the getter of a part."""
+        return "get_x" if part < self.n_inp else "get_y"
+
+    def objects(self, i: int) -> tuple[Any, ...]:
+        """The objects of item `i`, before the item transforms."""
+        return tuple(self._create(i, part) for part in range(len(self.blocks)))
+
+    def transformed(self, i: int, rng: np.random.Generator, train: bool) -> tuple[Any, ...]:
+        """The objects of item `i`, after the item transforms."""
+        parts = self.objects(i)
+        for tfm in self.item_tfms:
+            try:
+                parts = tfm(parts, self.kinds, rng, train)
+            except Exception as error:
+                raise self._named(error, i, f"The item transform {tfm!r}") from error
+        return parts
+
+    def sample(self, i: int, rng: np.random.Generator, train: bool) -> tuple[Any, ...]:
+        """The parts of item `i` as arrays, ready to be stacked."""
+        parts = self.transformed(i, rng, train)
+        try:
+            return tuple(block.encode(part) for block, part in zip(self.blocks, parts, strict=True))
+        except Exception as error:
+            raise self._named(error, i, "Encoding") from error
+
+    def source(self, i: int) -> str:
+        """The file or row of item `i`, for error messages."""
+        item = item_at(self.items, i)
+        if self.n_inp and isinstance(item, tuple) and item and isinstance(item[0], (str, os.PathLike)):
+            return describe(item[0])
+        return describe(item)
+
+    def labels(self, part: int = -1) -> list[Any]:
+        """The raw label of every item, before its block turns it into a code."""
+        return list(self.raw[part])
+
+    @property
+    def vocab(self) -> Any:
+        """The classes; for several blocks with classes, a list of them; None without any."""
+        found = [block.vocab for block in self.blocks if block.vocab is not None]
+        return (found[0] if len(found) == 1 else L(found)) if found else None
+
+    def new(self, items: Any, split: Split) -> ItemDataset:
+        """The same treatment for other items; `test` items may also be raw inputs (a path, a picture)."""
+        first = type(item_at(self.items, 0)) if len(self.items) else None
+        return ItemDataset(
+            items,
+            self.blocks,
+            self.getters,
+            n_inp=self.n_inp,
+            item_tfms=self.item_tfms,
+            split=split,
+            trained_on=(self.trained_on or first) if split == "test" else None,
+        )
+
+    def inputs_only(self) -> ItemDataset:
+        """The same items without their labels."""
+        changed = self.new(self.items, self.split)
+        return ItemDataset(
+            changed.items,
+            self.blocks[: self.n_inp],
+            self.getters[: self.n_inp],
+            n_inp=self.n_inp,
+            item_tfms=self.item_tfms,
+            split=self.split,
+            trained_on=changed.trained_on,
+        )
+
+    def _create(self, i: int, part: int) -> Any:
+        raw = self.raw[part][i]
+        try:
+            return self.blocks[part].create(raw)
+        except Exception as error:
+            raise self._named(error, i, f"{self.blocks[part]!r}") from error
+
+    def _named(self, error: Exception, i: int, step: str) -> Exception:
+        """The error with the file in it, and of a class that says whose fault it is."""
+        where = self.source(i)
+        if isinstance(error, FastlearnError):
+            if where not in str(error):
+                error.add_note(f"while reading {where}")
+            return error
+        return DataError(f"{step} failed on {where}: {type(error).__name__}: {error}")
+
+
+def _same_sort(item: Any, trained_on: type) -> bool:
+    """Whether an item is of the sort that the data set was made from: a path, a row, a tuple…"""
+    paths = (str, os.PathLike)
+    return isinstance(item, trained_on) or (isinstance(item, paths) and issubclass(trained_on, paths))
+
+
+class Datasets:
+    """The sides of a split: `.train`, `.valid`, and by position; `splits` holds the positions of their items."""
+
+    def __init__(self, items: Any, splits: Sequence[Any], subsets: Sequence[ItemDataset]) -> None:
+        self.items, self.splits, self.subsets = items, tuple(splits), tuple(subsets)
+
+    @property
+    def train(self) -> ItemDataset:
+        """The training side."""
+        return self.subsets[0]
+
+    @property
+    def valid(self) -> ItemDataset:
+        """The validation side."""
+        return self.subsets[1]
+
+    @property
+    def n_inp(self) -> int:
+        """How many parts of a sample are the model's inputs."""
+        return self.train.n_inp
+
+    @property
+    def n_subsets(self) -> int:
+        """How many sides there are."""
+        return len(self.subsets)
+
+    @property
+    def vocab(self) -> Any:
+        """The classes, as found in the training side."""
+        return self.train.vocab
+
+    @property
+    def task(self) -> Task | None:
+        """What there is to learn, from the target's block."""
+        targets = self.train.blocks[self.n_inp :]
+        return targets[0].task() if len(targets) == 1 else None
+
+    def subset(self, i: int) -> ItemDataset:
+        """One side by position."""
+        return self.subsets[i]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.subsets))
+
+    def __getitem__(self, i: int) -> tuple[Any, ...]:
+        """The sample of item `i` of all items, whichever side it is on."""
+        i = range(len(self.items))[i]
+        return self.train.new(select(self.items, slice(i, i + 1)), "valid")[0]
+
+    def dataloaders(self, bs: int | None = None, **options: Any) -> DataLoaders:
+        """Loaders of all sides; the options are those of `DataLoaders.from_dsets`.
+
+        `weights` may be given for all items, or for the training side's alone.
+        """
+        from fastlearn.data.dataloaders import DataLoaders, train_weights
+
+        if "weights" in options:
+            options["weights"] = train_weights(options["weights"], len(self.items), self.splits[0])
+        return DataLoaders.from_dsets(*self.subsets, bs=bs, **options)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(subset)} {subset.split}" for subset in self.subsets)
+        return f"Datasets({sizes}; kinds {', '.join(self.train.kinds)})"

@@ -1,0 +1,186 @@
+"""Finding files: whole trees listed in sorted order at the speed of the file system."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from fastlearn.errors import DataError
+from fastlearn.paths import Path as _Path
+from fastlearn.paths import PathList, _not_listed, printable
+
+StrPath = str | os.PathLike[str]
+
+
+def _image_endings() -> frozenset[str]:
+    known = {ending for ending, kind in mimetypes.types_map.items() if kind.startswith("image/")}
+    return frozenset(known | {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic"})
+
+
+image_extensions: frozenset[str] = _image_endings()
+
+
+def get_files(
+    path: StrPath,
+    extensions: Iterable[str] | str | None = None,
+    recurse: bool = True,
+    folders: Iterable[str] | str | None = None,
+    followlinks: bool = True,
+) -> PathList:
+    """The files under `path` in sorted order, as a list of `Path`s; hidden files and folders are left out.
+
+    `extensions` (".csv", any case) keeps only such files; `folders` keeps only these folders directly under `path`
+    ("." stands for the files directly in it). A symbolic link to a folder is followed unless that would be a loop.
+    Raises `DataError` when the folder is missing, is a file, cannot be read, or holds no such file.
+    """
+    endings = _wanted(extensions)
+    chosen = frozenset([folders] if isinstance(folders, str) else folders or ())
+    root = os.fspath(path)
+    listed = _walk(root, endings, recurse, chosen, followlinks)
+    if not len(listed):
+        raise DataError(_nothing_found(root, endings, recurse, chosen))
+    return listed
+
+
+def get_image_files(path: StrPath, recurse: bool = True, folders: Iterable[str] | str | None = None) -> PathList:
+    """The pictures under `path` in sorted order, told by their endings.
+
+    >>> get_image_files("pets/images")[:3]
+    """
+    return get_files(path, image_extensions, recurse, folders)
+
+
+@dataclass(frozen=True)
+class FileGetter:
+    """`get_files` with its options fixed, for `DataBlock(get_items=…)`; `suffix` is a folder below the source."""
+
+    suffix: str = ""
+    extensions: Iterable[str] | str | None = None
+    recurse: bool = True
+    folders: Iterable[str] | str | None = None
+
+    def __call__(self, path: StrPath) -> PathList:
+        return get_files(_Path(path) / self.suffix, self.extensions, self.recurse, self.folders)
+
+
+def ImageGetter(
+    suffix: str = "", recurse: bool = True, folders: Iterable[str] | str | None = None
+) -> Callable[[StrPath], PathList]:
+    """`get_image_files` with its options fixed, for `DataBlock(get_items=…)`."""
+    return FileGetter(suffix, image_extensions, recurse, folders)
+
+
+def _wanted(extensions: Iterable[str] | str | None) -> frozenset[str] | None:
+    if extensions is None:
+        return None
+    listed = [extensions] if isinstance(extensions, str) else extensions
+    return frozenset(e.lower() if e.startswith(".") else f".{e.lower()}" for e in listed)
+
+
+def _walk(
+    root: str, endings: frozenset[str] | None, recurse: bool, chosen: frozenset[str], followlinks: bool
+) -> PathList:
+    """Depth first, each folder's files before its sub-folders, all sorted."""
+    found: list[str] = []
+    folders: list[str] = []
+    counts: list[int] = []
+    todo: list[tuple[str, tuple[str, ...]]] = [(root, ())]  # a folder, and the real folders whose links led there
+    while todo:
+        folder, hops = todo.pop()
+        names, subfolders, links = _list_folder(folder, endings)
+        prefix = os.path.join(folder, "")
+        if not (folder is root and chosen and "." not in chosen):
+            found += [prefix + name for name in names]
+            folders.append(prefix[:-1])
+            counts.append(len(names))
+        if not recurse:
+            break
+        below = [(prefix + name, hops) for name in subfolders if name[0] != "."]
+        if followlinks and links:
+            below += _followed(prefix, links, hops)
+        if folder is root and chosen:
+            below = [entry for entry in below if os.path.basename(entry[0]) in chosen]
+        below.sort(reverse=True)
+        todo += below
+    return PathList.of_text(found, (np.repeat(np.arange(len(folders), dtype=np.int32), counts), folders))
+
+
+def _list_folder(folder: str, endings: frozenset[str] | None) -> tuple[list[str], list[str], list[str]]:
+    """The sorted names of a folder's wanted files, and its sub-folders and links to folders."""
+    try:
+        if endings is not None and os.stat(folder).st_nlink == 2:
+            # Two links mean no sub-folder, on file systems that count them; when every name is that of a wanted file,
+            # no entry need be looked at.
+            names = sorted(os.listdir(folder))
+            kept = _keep(names, endings)
+            if len(kept) == len(names):
+                return kept, [], []
+        with os.scandir(folder) as listed:
+            entries = list(listed)
+    except OSError as error:
+        raise _not_listed(_Path(folder), error) from error
+    folders = {entry.name: entry.is_symlink() for entry in entries if entry.is_dir()}
+    names = sorted([entry.name for entry in entries if entry.name not in folders])
+    return _keep(names, endings), [n for n, link in folders.items() if not link], [n for n, link in folders.items() if link]
+
+
+def _followed(prefix: str, links: list[str], hops: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    """The links worth entering: a link to a folder that contains it, or a link that led to it, would never end."""
+    trail = (*hops, os.path.realpath(prefix))
+    below = []
+    for name in links:
+        target = os.path.realpath(prefix + name)
+        loops = any(real == target or real.startswith(os.path.join(target, "")) for real in trail)
+        if not loops and name[0] != ".":
+            below.append((prefix + name, trail))
+    return below
+
+
+@cache
+def _quick_endings(endings: frozenset[str]) -> frozenset[str]:
+    """The four-character endings in the two usual cases: one slice and one look-up settles most names."""
+    short = {e for e in endings if len(e) == 4}
+    return frozenset(short | {e.upper() for e in short})
+
+
+def _keep(names: list[str], endings: frozenset[str] | None) -> list[str]:
+    """The sorted names that are not hidden and have a wanted ending."""
+    names = names[: bisect_left(names, ".")] + names[bisect_left(names, "/") :]  # "/" comes right after "."
+    if endings is None:
+        return names
+    quick = _quick_endings(endings)
+    return [name for name in names if name[-4:] in quick or name[name.rfind(".") :].lower() in endings]
+
+
+def _nothing_found(root: str, endings: frozenset[str] | None, recurse: bool, chosen: frozenset[str]) -> str:
+    """Why the list is empty: what is there instead, counted by ending."""
+    shown = printable(root)
+    there = _walk(root, None, recurse, frozenset(), True)
+    missing = sorted(chosen - set(os.listdir(root)) - {"."})
+    what = "images" if endings == image_extensions else f"{', '.join(sorted(endings))} files" if endings else "files"
+    if missing:
+        kept = ", ".join(sorted(entry.name for entry in os.scandir(root) if entry.is_dir())) or "no folder"
+        return f"No {what}: {shown} has no folder {', '.join(map(repr, missing))}. It holds {kept}."
+    if not there:
+        return f"No {what} under {shown}: the folder is empty. Check the path, or whether the data were unpacked."
+    deeper = "" if recurse else " Files in sub-folders count only with recurse=True."
+    return f"No {what} under {shown} (found {_counted(list(there.text))}).{deeper} Expected {_example(shown, endings)}."
+
+
+def _counted(files: Sequence[str]) -> str:
+    """"12 .txt files, 1 .csv file": the commonest endings first."""
+    counts = Counter(os.path.splitext(name)[1].lower() or "extensionless" for name in files)
+    return ", ".join(f"{n} {ending} file{'s' if n > 1 else ''}" for ending, n in counts.most_common(4))
+
+
+def _example(shown: str, endings: frozenset[str] | None) -> str:
+    if endings == image_extensions:
+        return f"{shown}/<class>/*.jpg. Labels in a CSV? Use ImageDataLoaders.from_csv"
+    return f"{shown}/*{min(endings)}" if endings else f"files in {shown}"

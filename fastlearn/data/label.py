@@ -1,0 +1,210 @@
+"""Labellers: functions of one item that give its label, and reading them for all items with errors that name one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastlearn.errors import DataError, FastlearnError, near
+from fastlearn.paths import PathList, printable
+
+
+def parent_label(o: str | os.PathLike[str]) -> str:
+    """The name of the folder that holds the file."""
+    return os.path.basename(os.path.dirname(os.fspath(o)))
+
+
+class RegexLabeller:
+    """The first group of the pattern, searched anywhere in the item's text (from its start with `match`).
+
+    >>> RegexLabeller(r"(.+)_\\d+.jpg$")("great_pyrenees_173.jpg")
+    'great_pyrenees'
+    """
+
+    def __init__(self, pat: str | re.Pattern[str], match: bool = False) -> None:
+        try:
+            self.pattern = re.compile(pat)
+        except re.error as error:
+            raise DataError(f"{pat!r} is not a regular expression: {error}.") from error
+        if not self.pattern.groups:
+            raise DataError(f"The pattern {self.pattern.pattern!r} has no (group) to take the label from.")
+        self._find = self.pattern.match if match else self.pattern.search
+
+    def __call__(self, o: Any) -> str:
+        found = self._find(str(o).replace(os.sep, "/"))
+        if found is None:
+            raise DataError(f"The pattern {self.pattern.pattern!r} does not match {printable(o)!r}.")
+        return found.group(1)
+
+
+class ColReader:
+    """A column of a DataFrame row; `pref` and `suff` are put around it, `label_delim` splits it into a list.
+
+    `cols` may be several, which gives a list. A `pref` that is a folder is joined as one.
+    """
+
+    def __init__(
+        self,
+        cols: str | int | Sequence[str | int],
+        pref: str | os.PathLike[str] = "",
+        suff: str = "",
+        label_delim: str | None = None,
+    ) -> None:
+        self.cols = [cols] if isinstance(cols, (str, int)) else list(cols)
+        self.pref = os.path.join(os.fspath(pref), "") if isinstance(pref, os.PathLike) else pref
+        self.suff, self.label_delim = suff, label_delim
+
+    def __call__(self, row: Any) -> Any:
+        values = [self._finish(cell_of(row, col), col) for col in self.cols]
+        return values[0] if len(values) == 1 else values
+
+    def column(self, frame: Any) -> list[Any]:
+        """What the calls on every row of a DataFrame would give, read a column at a time."""
+        columns = [[self._finish(v, col) for v in row_of(frame, col).tolist()] for col in self.cols]
+        return columns[0] if len(columns) == 1 else [list(row) for row in zip(*columns, strict=True)]
+
+    def _finish(self, value: Any, col: str | int) -> Any:
+        if self.label_delim is not None:
+            if value is None or value != value:  # NaN
+                return []
+            if not isinstance(value, str):
+                raise DataError(f"Column {col!r} holds {value!r}, not text to split at {self.label_delim!r}.")
+            return [part for part in value.split(self.label_delim) if part]
+        return f"{self.pref}{value}{self.suff}" if self.pref or self.suff else value
+
+
+@dataclass(frozen=True)
+class using_attr:
+    """`f` of an attribute of the item: `using_attr(RegexLabeller(…), "name")` labels by the file name."""
+
+    f: Callable[[Any], Any]
+    attr: str
+
+    def __call__(self, o: Any) -> Any:
+        return self.f(getattr(o, self.attr))
+
+
+@dataclass(frozen=True)
+class ItemGetter:
+    """`item[i]` of an item."""
+
+    i: Any
+
+    def __call__(self, o: Any) -> Any:
+        return o[self.i]
+
+
+@dataclass(frozen=True)
+class AttrGetter:
+    """An attribute of an item, or `default`."""
+
+    nm: str
+    default: Any = None
+
+    def __call__(self, o: Any) -> Any:
+        return getattr(o, self.nm, self.default)
+
+
+def row_of(frame: Any, col: str | int) -> Any:
+    """A column of a DataFrame by name, or by position; `DataError` with the columns that there are."""
+    if col in frame.columns:
+        return frame[col]
+    if isinstance(col, int) and -frame.shape[1] <= col < frame.shape[1]:
+        return frame.iloc[:, col]
+    raise DataError(_no_column(col, frame.columns))
+
+
+def cell_of(row: Any, col: str | int) -> Any:
+    """A cell of a row (a pandas Series, a named tuple, a dict or a tuple) by name or by position."""
+    names = getattr(row, "index", None) if hasattr(row, "iloc") else getattr(row, "_fields", None)
+    names = list(row) if isinstance(row, dict) else names
+    if names is not None and col in names:
+        return row[col] if hasattr(row, "iloc") or isinstance(row, dict) else getattr(row, str(col))
+    if isinstance(col, int):
+        try:
+            return row.iloc[col] if hasattr(row, "iloc") else row[col]
+        except (IndexError, KeyError, TypeError):
+            pass
+    if names is None:
+        raise DataError(f"There is no column {col!r} in {describe(row)}: expected a row of a DataFrame.")
+    raise DataError(_no_column(col, names))
+
+
+def _no_column(col: str | int, names: Iterable[Any]) -> str:
+    listed = list(names)
+    shown = ", ".join(repr(name) for name in listed[:12]) + (", …" if len(listed) > 12 else "")
+    return f"There is no column {col!r}; the columns are {shown}.{near(str(col), listed)}"
+
+
+def part_names(items: Any, level: int) -> list[str]:
+    """The name of each item's file (level 1), its folder (2), the folder above (3); no path objects are made."""
+    paths = items if isinstance(items, PathList) else PathList(items)
+    if level == 1:
+        return [text.rpartition(os.sep)[2] for text in paths.text]
+    ids, folders = paths.folders()
+    names = [name_above(folder, level - 1) for folder in folders]
+    return [names[i] for i in ids.tolist()]
+
+
+def name_above(folder: str, level: int) -> str:
+    """The name of a folder (level 1), of the one above it (2)…; empty where there is none."""
+    parts = folder.split(os.sep)
+    return parts[-level] if level <= len(parts) else ""
+
+
+def item_at(items: Any, i: int) -> Any:
+    """One item: a row of a DataFrame, or an element of a list."""
+    return items.iloc[i] if hasattr(items, "iloc") else items[i]
+
+
+def select(items: Any, chosen: Any) -> Any:
+    """The items at these positions, as a container of the same kind."""
+    if hasattr(items, "iloc"):
+        return items.iloc[chosen]
+    return items[chosen]
+
+
+def describe(item: Any) -> str:
+    """An item in an error message: a path as it is, a row by its first cells."""
+    if hasattr(item, "iloc"):
+        cells = ", ".join(f"{name}={value!r}" for name, value in list(item.items())[:3])
+        return f"row {item.name!r} ({cells})"
+    text = printable(item) if isinstance(item, (str, os.PathLike)) else repr(item)
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def call_getter(getter: Callable[[Any], Any] | None, item: Any, name: str) -> Any:
+    """The getter's value for one item; whatever goes wrong in a user's function becomes an error naming the item."""
+    if getter is None:
+        return item
+    try:
+        return getter(item)
+    except FastlearnError as error:
+        if describe(item) in str(error):
+            raise
+        raise type(error)(f"{error} ({name} of {describe(item)})") from error
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise DataError(f"{name} failed for {describe(item)}: {why}.{_getter_hint(error, item)}") from error
+
+
+def _getter_hint(error: Exception, item: Any) -> str:
+    if isinstance(error, (KeyError, AttributeError)) and hasattr(item, "iloc"):
+        wanted = getattr(error, "name", None) or (error.args[0] if error.args else "")
+        return " " + _no_column(str(wanted), item.index)
+    return ""
+
+
+def read_all(getter: Callable[[Any], Any] | None, items: Any, name: str) -> list[Any]:
+    """The getter's value for every item, a column or a folder at a time where that is the same and faster."""
+    if getter is parent_label and isinstance(items, PathList):
+        return part_names(items, 2)
+    if isinstance(getter, ColReader) and hasattr(items, "columns"):
+        return getter.column(items)
+    rows = (row for _, row in items.iterrows()) if hasattr(items, "iterrows") else items
+    shared: dict[str, str] = {}  # a million labels are a few distinct strings: keep each only once
+    values = (call_getter(getter, row, name) for row in rows)
+    return [shared.setdefault(value, value) if type(value) is str else value for value in values]

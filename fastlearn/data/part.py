@@ -1,0 +1,81 @@
+"""`TransformBlock`: what one part of a sample is, from its raw value to numbers and back to something to look at."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from fastlearn.errors import ConfigError
+from fastlearn.lists import Vocab
+
+if TYPE_CHECKING:
+    from fastlearn.task import Task
+
+Kind = Literal["image", "mask", "points", "category", "multicategory", "regression", "raw"]
+
+
+class TransformBlock:
+    """One part of a sample: how a raw value (a path, a label) becomes an object, and the object numbers.
+
+    `create(raw)` gives the object that item transforms see; `encode(object)` the array that batches are stacked from;
+    `decode(tensor)` what a person should see of a batch's tensor. `setup` learns from the training side's raw values,
+    `check` looks at another side's. `display` draws batches (see `fastlearn.data.loaders.Display`).
+    Used by itself, its objects are what the functions `type_tfms` make of the raw value, one after another.
+    """
+
+    kind: Kind = "raw"
+    vocab: Vocab | None = None
+    n_out: int | None = None
+    display: Any = None
+
+    def __init__(self, type_tfms: Any = None, item_tfms: Any = None, batch_tfms: Any = None) -> None:
+        self.type_tfms, self.item_tfms, self.batch_tfms = _tuple(type_tfms), _tuple(item_tfms), _tuple(batch_tfms)
+
+    def create(self, raw: Any) -> Any:
+        """The object for a raw value."""
+        for f in self.type_tfms:
+            raw = f(raw)
+        return raw
+
+    def setup(self, values: Sequence[Any]) -> None:
+        """Learn what the training side's raw values tell (the classes, the number of outputs)."""
+
+    def check(self, values: Sequence[Any], split: str) -> None:
+        """Raise `DataError` when another side's raw values cannot be used."""
+
+    def encode(self, obj: Any) -> Any:
+        """The object as a NumPy array or number."""
+        return obj.numpy() if isinstance(obj, Tensor) else np.asarray(obj)
+
+    def decode(self, part: Tensor) -> Any:
+        """One element of a batch, on the CPU, as an object that a person can read."""
+        return part
+
+    def accepts(self, item: Any) -> bool:
+        """Whether an item is itself a raw value that `create` understands."""
+        return False
+
+    def task(self) -> Task | None:
+        """What there is to learn when this is the target."""
+        return None
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+def as_block(block: Any) -> TransformBlock:
+    """A block of its own for one data set, from a block, its class or a function that makes one."""
+    made = copy.copy(block) if isinstance(block, TransformBlock) else block() if callable(block) else block
+    if not isinstance(made, TransformBlock):
+        raise ConfigError(f"blocks takes blocks such as ImageBlock and CategoryBlock, not {block!r}.")
+    return made
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)

@@ -1,0 +1,170 @@
+"""What changes samples and batches: item transforms on the CPU, batch transforms on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastlearn.errors import ConfigError, FastlearnError
+
+Sample = tuple[Any, ...]
+Batch = tuple[Any, ...]
+
+
+class ItemTransform:
+    """Changes one sample before it is encoded; transforms run by rising `order`, equal ones as they were given.
+
+    `sample` holds the objects that the blocks created (a picture, a label…), `kinds` names them ("image",
+    "category"…), `rng` is this sample's own generator: all randomness must come from it.
+    """
+
+    order: int = 0
+
+    def __call__(self, sample: Sample, kinds: tuple[str, ...], rng: np.random.Generator, train: bool) -> Sample:
+        raise NotImplementedError
+
+
+class BatchTransform:
+    """Changes a whole batch on its device; `rng` is this batch's own generator, on the CPU.
+
+    `decode` undoes for display what a person should not see (a normalisation), and returns other batches as they are.
+    `merge` may return one transform that does the work of `self` followed by `other`, or None.
+    """
+
+    order: int = 0
+
+    def __call__(self, batch: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> Batch:
+        raise NotImplementedError
+
+    def decode(self, batch: Batch, kinds: tuple[str, ...]) -> Batch:
+        """The batch as it was before this transform, as far as display needs it."""
+        return batch
+
+    def merge(self, other: BatchTransform) -> BatchTransform | None:
+        """One transform for both, where that is possible."""
+        return None
+
+
+class _EachInput(ItemTransform):
+    """A plain function, applied to each input object of a sample."""
+
+    def __init__(self, f: Callable[[Any], Any], n_inp: int = 1) -> None:
+        self.f, self.n_inp = f, n_inp
+        self.order = int(getattr(f, "order", 0))
+
+    def __call__(self, sample: Sample, kinds: tuple[str, ...], rng: np.random.Generator, train: bool) -> Sample:
+        return (*(self.f(part) for part in sample[: self.n_inp]), *sample[self.n_inp :])
+
+    def __repr__(self) -> str:
+        return getattr(self.f, "__name__", repr(self.f))
+
+
+class _EachInputBatch(BatchTransform):
+    """A plain function of a tensor, applied to each input of a batch."""
+
+    def __init__(self, f: Callable[[Tensor], Tensor], n_inp: int = 1) -> None:
+        self.f, self.n_inp = f, n_inp
+        self.order = int(getattr(f, "order", 0))
+
+    def __call__(self, batch: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> Batch:
+        return (*(self.f(part) for part in batch[: self.n_inp]), *batch[self.n_inp :])
+
+    def __repr__(self) -> str:
+        return getattr(self.f, "__name__", repr(self.f))
+
+
+def as_item_tfm(f: ItemTransform | type[ItemTransform] | Callable[[Any], Any], n_inp: int = 1) -> ItemTransform:
+    """`f` itself when it is an item transform; a plain function becomes one that changes each input object."""
+    made = f() if isinstance(f, type) and issubclass(f, ItemTransform) else f
+    if isinstance(made, BatchTransform) or (isinstance(made, type) and issubclass(made, BatchTransform)):
+        raise ConfigError(f"{made!r} works on whole batches: pass it in batch_tfms, not in item_tfms.")
+    if isinstance(made, ItemTransform):
+        return made
+    if not callable(made):
+        raise ConfigError(f"item_tfms takes transforms or functions, not {made!r}.")
+    return _EachInput(made, n_inp)
+
+
+def as_batch_tfm(
+    f: BatchTransform | type[BatchTransform] | Callable[[Tensor], Tensor], n_inp: int = 1
+) -> BatchTransform:
+    """`f` itself when it is a batch transform; a plain function becomes one that changes each input tensor."""
+    made = f() if isinstance(f, type) and issubclass(f, BatchTransform) else f
+    if isinstance(made, ItemTransform) or (isinstance(made, type) and issubclass(made, ItemTransform)):
+        raise ConfigError(f"{made!r} works on single samples: pass it in item_tfms, not in batch_tfms.")
+    if isinstance(made, BatchTransform):
+        return made
+    if not callable(made):
+        raise ConfigError(f"batch_tfms takes transforms or functions, not {made!r}.")
+    return _EachInputBatch(made, n_inp)  # type: ignore[arg-type]
+
+
+def as_tuple(tfms: Any) -> tuple[Any, ...]:
+    """None, one transform, or several, as a tuple."""
+    if tfms is None:
+        return ()
+    return tuple(tfms) if isinstance(tfms, Iterable) and not callable(tfms) else (tfms,)
+
+
+def with_defaults(defaults: Sequence[Any], chosen: Sequence[Any]) -> tuple[Any, ...]:
+    """`chosen` and those of the `defaults` that it does not replace: one of the same class stands in for a default."""
+    classes = {tfm if isinstance(tfm, type) else type(tfm) for tfm in chosen}
+    kept: list[Any] = []
+    for default in defaults:
+        cls = default if isinstance(default, type) else type(default)
+        if cls not in classes:
+            kept.append(default)
+            classes.add(cls)
+    return (*kept, *chosen)
+
+
+class BatchPipeline:
+    """Batch transforms in order, neighbours merged where they can be: `pipeline(batch, rng, train) -> batch`."""
+
+    def __init__(self, tfms: Any = (), kinds: Sequence[str] = ("raw", "raw"), n_inp: int = 1) -> None:
+        self.kinds, self.given = tuple(kinds), as_tuple(tfms)
+        made = [as_batch_tfm(tfm, n_inp) for tfm in self.given]
+        self.tfms = _merged(sorted(made, key=lambda tfm: tfm.order))
+
+    def __call__(self, batch: Batch, rng: torch.Generator, train: bool) -> Batch:
+        for tfm in self.tfms:
+            batch = _applied(tfm, batch, self.kinds[: len(batch)], rng, train)
+        return batch
+
+    def decode(self, batch: Batch) -> Batch:
+        """The batch as a person should see it: normalisation undone, last transform first."""
+        for tfm in reversed(self.tfms):
+            batch = tfm.decode(batch, self.kinds[: len(batch)])
+        return batch
+
+    def __bool__(self) -> bool:
+        return bool(self.tfms)
+
+    def __repr__(self) -> str:
+        return f"BatchPipeline({', '.join(map(repr, self.tfms))})"
+
+
+def _applied(tfm: BatchTransform, batch: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> Batch:
+    try:
+        return tfm(batch, kinds, rng, train)
+    except (FastlearnError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        shapes = ", ".join(str(tuple(part.shape)) for part in batch if isinstance(part, Tensor))
+        error.add_note(f"in the batch transform {tfm!r}, on tensors of shapes {shapes}")
+        raise
+
+
+def _merged(tfms: Sequence[BatchTransform]) -> tuple[BatchTransform, ...]:
+    done: list[BatchTransform] = []
+    for tfm in tfms:
+        joint = done[-1].merge(tfm) if done else None
+        if joint is None:
+            done.append(tfm)
+        else:
+            done[-1] = joint
+    return tuple(done)

@@ -1,0 +1,304 @@
+"""Reading batches ahead of time: in this thread, in a pool of threads, or in processes.
+
+All three give the same bits, because every sample draws from a generator of its own. Whoever stops early closes the
+iterator, which ends the workers.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import pickle
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from fastlearn.data.collate import stack_samples
+from fastlearn.errors import ConfigError, DataError, WorkerError
+from fastlearn.runtime.seed import RunKey, numpy_rng
+
+AHEAD = 2
+LARGEST_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Job:
+    """One batch to read: the items `indices`, which come from position `first` on in the order of the pass `key`."""
+
+    key: RunKey
+    first: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads samples of a data set and makes batches of them; the same in a thread and in a process.
+
+    With `by_position`, an item that comes more than once in a pass is transformed differently each time.
+    """
+
+    dataset: Any
+    train: bool = False
+    by_position: bool = False
+    collate: Callable[[list[Any]], Any] | None = None
+    pin: bool = False
+
+    @property
+    def ours(self) -> bool:
+        """Whether the data set encodes its samples itself (`sample`) or is any indexable one."""
+        return hasattr(self.dataset, "sample")
+
+    def sample(self, key: RunKey, position: int, index: int) -> Any:
+        """One sample, with its own generator."""
+        if not self.ours:
+            return self._foreign_sample(index)
+        keys = ("sample", index, position) if self.by_position else ("sample", index)
+        return self.dataset.sample(index, numpy_rng(key.seed, key.stream, key.epoch, *keys), self.train)
+
+    def _foreign_sample(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except Exception as error:
+            error.add_note(f"while reading {self.source(index)}")
+            raise
+
+    def batch(self, samples: list[Any], indices: tuple[int, ...]) -> Any:
+        """The samples as one batch of tensors on the CPU."""
+        if self.collate is not None:
+            return self.collate(samples)
+        if self.ours:
+            return stack_samples(samples, self.dataset.kinds, lambda k: self.source(indices[k]), self.pin)
+        return _default_collate(samples)
+
+    def read(self, job: Job) -> Any:
+        """One whole batch."""
+        samples = [self.sample(job.key, job.first + k, index) for k, index in enumerate(job.indices)]
+        return self.batch(samples, job.indices)
+
+    def source(self, index: int) -> str:
+        """The file or row of an item, for errors."""
+        named = getattr(self.dataset, "source", None)
+        return str(named(index)) if callable(named) else f"item {index} of {type(self.dataset).__name__}"
+
+
+def _default_collate(samples: list[Any]) -> Any:
+    from torch.utils.data import default_collate
+
+    try:
+        return default_collate(samples)
+    except (RuntimeError, TypeError) as error:
+        raise DataError(f"The samples cannot form a batch: {error}. Make them equal, or pass collate=…") from error
+
+
+def read_here(reader: Reader, jobs: Iterable[Job]) -> Iterator[Any]:
+    """Each batch when it is asked for."""
+    for job in jobs:
+        yield reader.read(job)
+
+
+class _Gathering:
+    """A batch in the making: threads bring its chunks in any order, and the last one stacks them."""
+
+    def __init__(self, reader: Reader, job: Job, chunk: int) -> None:
+        self.reader, self.job = reader, job
+        self.starts = range(0, len(job.indices), chunk)
+        self.chunk = chunk
+        self.done: Future[Any] = Future()
+        self._samples: list[list[Any]] = [[] for _ in self.starts]
+        self._errors: dict[int, BaseException] = {}
+        self._left = len(self.starts)
+        self._lock = threading.Lock()
+
+    def fill(self, c: int, stop: threading.Event) -> None:
+        """Read chunk `c`."""
+        start = self.starts[c]
+        try:
+            for k in range(start, min(start + self.chunk, len(self.job.indices))):
+                if stop.is_set():
+                    return
+                self._samples[c].append(self.reader.sample(self.job.key, self.job.first + k, self.job.indices[k]))
+        except BaseException as error:  # handed to the thread that waits for the batch
+            self._errors[c] = error
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._errors:
+            self.done.set_exception(self._errors[min(self._errors)])
+            return
+        try:
+            self.done.set_result(self.reader.batch([s for part in self._samples for s in part], self.job.indices))
+        except BaseException as error:
+            self.done.set_exception(error)
+
+
+def read_in_threads(reader: Reader, jobs: Iterable[Job], n_workers: int, bs: int) -> Iterator[Any]:
+    """Batches in order, a few of them read ahead by `n_workers` threads that share the samples of each."""
+    chunk = max(1, min(LARGEST_CHUNK, math.ceil(bs / n_workers)))
+    ahead = max(AHEAD, math.ceil(2 * n_workers * chunk / bs))
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="fastlearn-data")
+    waiting: deque[Future[Any]] = deque()
+    try:
+        for job in jobs:
+            gathering = _Gathering(reader, job, chunk)
+            for c in range(len(gathering.starts)):
+                pool.submit(gathering.fill, c, stop)
+            waiting.append(gathering.done)
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def read_in_processes(reader: Reader, jobs: Iterable[Job], n_workers: int) -> Iterator[Any]:
+    """Batches in order, read by fresh processes (never forked from this one, which may hold locks and a GPU).
+
+    Raises `ConfigError` when the data set cannot be pickled, `WorkerError` when a process dies.
+    """
+    payload = _pickled(reader)
+    context = _context()
+    slots = context.Array("q", [-1] * (3 * n_workers), lock=False)
+    counter = context.Value("i", 0)
+    pool = ProcessPoolExecutor(n_workers, context, initializer=_start_worker, initargs=(payload, slots, counter))
+    waiting: deque[Future[Any]] = deque()
+    finished = False
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(_read_in_worker, job))
+            if len(waiting) > AHEAD * n_workers:
+                yield _received(waiting.popleft(), reader.pin)
+        while waiting:
+            yield _received(waiting.popleft(), reader.pin)
+        finished = True
+    except BrokenProcessPool as error:
+        raise WorkerError(_obituary(context.made, slots, reader)) from error
+    finally:
+        if not finished:
+            for process in context.made:
+                process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _received(future: Future[Any], pin: bool) -> Any:
+    """Arrays as tensors: they came through a pipe and not through /dev/shm, which is tiny in many containers."""
+    batch = future.result()
+    if not isinstance(batch, _Arrays):
+        return batch
+    parts = tuple(torch.from_numpy(part) for part in batch.parts)
+    return tuple(part.pin_memory() for part in parts) if pin else parts
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    parts: tuple[Any, ...]
+
+
+def _pickled(reader: Reader) -> bytes:
+    try:
+        return pickle.dumps(replace(reader, pin=False))
+    except Exception as error:
+        raise ConfigError(
+            f"The data set cannot be sent to worker processes ({type(error).__name__}: {error}). Lambdas and what a "
+            "notebook cell defines stay in this process. Type workers='thread', or num_workers=0."
+        ) from error
+
+
+_METHOD = "spawn" if sys.platform in ("win32", "darwin") else "forkserver"
+_Context: Any = type(multiprocessing.get_context(_METHOD))
+
+
+class _RememberingContext(_Context):
+    """A start method without forking that remembers its processes, so that a death can be told from a clean end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[Any] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> Any:
+        """A process of this start method."""
+        self.made.append(super().Process(*args, **kwargs))
+        return self.made[-1]
+
+
+def _context() -> Any:
+    context = _RememberingContext()
+    if _METHOD == "forkserver":
+        context.set_forkserver_preload(["fastlearn.data.workers"])
+    return context
+
+
+_worker: dict[str, Any] = {}  # what this worker process was started with; empty in every other process
+
+
+def _start_worker(payload: bytes, slots: Any, counter: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    torch.set_num_threads(1)
+    with counter.get_lock():
+        slot = counter.value
+        counter.value += 1
+    try:
+        reader = pickle.loads(payload)
+    except Exception as error:
+        reader = WorkerError(
+            f"A worker process cannot rebuild the data set ({type(error).__name__}: {error}). What a notebook cell "
+            "defines is unknown there. Type workers='thread', or move it to a module."
+        )
+    _worker.update(reader=reader, slots=slots, slot=slot)
+    slots[3 * slot] = multiprocessing.current_process().pid
+
+
+def _read_in_worker(job: Job) -> Any:
+    reader, slots, slot = _worker["reader"], _worker["slots"], _worker["slot"]
+    if isinstance(reader, Exception):
+        raise reader
+    samples = []
+    for k, index in enumerate(job.indices):
+        slots[3 * slot + 1] = index
+        samples.append(reader.sample(job.key, job.first + k, index))
+    slots[3 * slot + 1] = -1
+    batch = reader.batch(samples, job.indices)
+    return _Arrays(tuple(part.numpy() for part in batch)) if reader.ours and reader.collate is None else batch
+
+
+def _obituary(processes: list[Any], slots: Any, reader: Reader) -> str:
+    """Which worker died, of what, and what it was reading."""
+    for process in processes:
+        process.join(5)
+    dead = [p for p in processes if p.exitcode not in (0, -signal.SIGTERM, None)]
+    reading = {slots[3 * k]: slots[3 * k + 1] for k in range(len(slots) // 3)}
+    named = sorted({reader.source(reading[p.pid]) for p in dead if reading.get(p.pid, -1) >= 0})
+    causes = ", ".join(sorted({_cause(p.exitcode) for p in dead})) or "it was ended"
+    if not named:
+        return (
+            f"A data worker died ({causes}) before it read anything. In a script, put the code that starts training "
+            "under if __name__ == '__main__':, or type workers='thread'."
+        )
+    return (
+        f"A data worker died ({causes}) while reading {' or '.join(named)}. Look at that file with dls.check(); if "
+        "memory ran out, use fewer workers (num_workers=…) or workers='thread'."
+    )
+
+
+def _cause(exitcode: int) -> str:
+    if exitcode >= 0:
+        return f"exit code {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    return name + (", often a lack of memory" if name == "SIGKILL" else "")

@@ -1,0 +1,73 @@
+"""The exceptions that a caller may catch. Each message says what was found, what was expected and what to type next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FastlearnError(Exception):
+    """Everything that fastlearn raises on purpose."""
+
+
+class ConfigError(FastlearnError, ValueError):
+    """An argument, or a combination of arguments, that cannot work."""
+
+
+class DataError(FastlearnError, ValueError):
+    """The files, labels or splits are not what training needs."""
+
+
+class ImageError(DataError):
+    """One picture cannot be read; `path` names it."""
+
+    def __init__(self, message: str, path: object = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class WorkerError(DataError):
+    """A data worker died or failed; the message names what it was reading."""
+
+
+class TrainingError(FastlearnError, RuntimeError):
+    """Training cannot go on."""
+
+
+class NonFiniteError(TrainingError, FloatingPointError):
+    """A loss or gradient became NaN or infinite; the weights are those of the last good step.
+
+    `step` counts from 0 over the learner's life; `layer` is the dotted name of the first module whose output is not
+    finite, or None when the loss itself is.
+    """
+
+    def __init__(self, message: str, step: int = -1, layer: str | None = None) -> None:
+        super().__init__(message)
+        self.step = step
+        self.layer = layer
+
+
+class DeviceMemoryError(TrainingError, MemoryError):
+    """The device has no memory left for a batch of this size."""
+
+
+class WeightsError(FastlearnError, RuntimeError):
+    """Pretrained weights cannot be had, or do not fit the model."""
+
+
+class CheckpointError(FastlearnError, RuntimeError):
+    """A saved file is missing, damaged or does not fit."""
+
+
+class DownloadError(FastlearnError, OSError):
+    """A download failed or did not match its checksum."""
+
+
+class MissingExtraError(FastlearnError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+def near(word: str, options: Iterable[object], most: int = 3) -> str:
+    """` Did you mean 'a' or 'b'?` for the options nearest to `word`, or an empty string."""
+    matches = difflib.get_close_matches(word, [str(option) for option in options], n=most, cutoff=0.6)
+    return f" Did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""

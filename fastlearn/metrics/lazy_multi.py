@@ -1,0 +1,173 @@
+"""Metrics of several labels a sample and of numbers, computed by torchmetrics like those in `lazy`."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from fastlearn.errors import DataError
+from fastlearn.metrics.base import TaskName, wide
+from fastlearn.metrics.lazy import Lazy, check_average
+
+MultiAverage = Literal["macro", "micro", "weighted"]
+
+
+class _Labels(Lazy):
+    """Several labels a sample, outputs and targets (batch, n): present above the probability `thresh`."""
+
+    suits: tuple[TaskName, ...] | None = ("multilabel",)
+
+    def __init__(self, thresh: float = 0.5, sigmoid: bool = True, average: MultiAverage = "macro") -> None:
+        super().__init__()
+        check_average(type(self).__name__, average, get_args(MultiAverage))
+        self.thresh, self.sigmoid, self.average = thresh, sigmoid, average
+
+    def prepare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        if outputs.shape != targets.shape:
+            raise DataError(
+                f"{self.name} needs a 0 or 1 for every output: outputs are {tuple(outputs.shape)}, "
+                f"targets {tuple(targets.shape)}."
+            )
+        probs = outputs.sigmoid() if self.sigmoid else outputs
+        return (probs > self.thresh).long(), targets.long()
+
+    def _options(self, n: int) -> dict[str, Any]:
+        return {"num_labels": n, "average": self.average, "validate_args": False}
+
+
+class F1ScoreMulti(_Labels):
+    """`F1Score` of several labels a sample."""
+
+    def build(self, n: int) -> Any:
+        from torchmetrics.classification import MultilabelF1Score
+
+        return MultilabelF1Score(**self._options(n))
+
+
+class FBetaMulti(_Labels):
+    """`FBeta` of several labels a sample."""
+
+    def __init__(self, beta: float, thresh: float = 0.5, sigmoid: bool = True, average: MultiAverage = "macro") -> None:
+        super().__init__(thresh, sigmoid, average)
+        self.beta = float(beta)
+
+    def build(self, n: int) -> Any:
+        from torchmetrics.classification import MultilabelFBetaScore
+
+        return MultilabelFBetaScore(beta=self.beta, **self._options(n))
+
+
+class PrecisionMulti(_Labels):
+    """`Precision` of several labels a sample."""
+
+    def build(self, n: int) -> Any:
+        from torchmetrics.classification import MultilabelPrecision
+
+        return MultilabelPrecision(**self._options(n))
+
+
+class RecallMulti(_Labels):
+    """`Recall` of several labels a sample."""
+
+    def build(self, n: int) -> Any:
+        from torchmetrics.classification import MultilabelRecall
+
+        return MultilabelRecall(**self._options(n))
+
+
+class JaccardMulti(_Labels):
+    """`Jaccard` of several labels a sample."""
+
+    def build(self, n: int) -> Any:
+        from torchmetrics.classification import MultilabelJaccardIndex
+
+        return MultilabelJaccardIndex(**self._options(n))
+
+
+class _LabelCurve(_Labels):
+    """Probabilities of several labels a sample. Keeps every output."""
+
+    def __init__(self, sigmoid: bool = True, average: MultiAverage = "macro") -> None:
+        super().__init__(sigmoid=sigmoid, average=average)
+
+    def prepare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        super().prepare(outputs, targets)  # for its check
+        return wide(outputs).sigmoid() if self.sigmoid else outputs, targets.long()
+
+
+class RocAucMulti(_LabelCurve):
+    """The area under the ROC curve, over labels."""
+
+    def build(self, n: int) -> Any:
+        from torchmetrics.classification import MultilabelAUROC
+
+        return MultilabelAUROC(**self._options(n))
+
+
+class APScoreMulti(_LabelCurve):
+    """The average precision, over labels."""
+
+    def build(self, n: int) -> Any:
+        from torchmetrics.classification import MultilabelAveragePrecision
+
+        return MultilabelAveragePrecision(**self._options(n))
+
+
+class _Numbers(Lazy):
+    """Predicted and true numbers, flattened, in float64: their squares lose digits in float32."""
+
+    suits: tuple[TaskName, ...] | None = ("regression",)
+
+    def prepare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        if outputs.numel() != targets.numel():
+            raise DataError(
+                f"{self.name} needs one target for each output: outputs are {tuple(outputs.shape)}, "
+                f"targets {tuple(targets.shape)}."
+            )
+        return wide(outputs).reshape(-1), wide(targets).reshape(-1)
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        if self.metric is None:
+            self.metric = self.build(1).set_dtype(torch.float32 if outputs.device.type == "mps" else torch.float64)
+        super().update(outputs, targets)
+
+
+class R2Score(_Numbers):
+    """The share of the targets' variance that is explained, mean error included."""
+
+    def build(self, n: int) -> Any:
+        from torchmetrics.regression import R2Score as Torchmetric
+
+        return Torchmetric()
+
+
+class ExplainedVariance(_Numbers):
+    """The share of the targets' variance that is explained, a constant error forgiven."""
+
+    def build(self, n: int) -> Any:
+        from torchmetrics.regression import ExplainedVariance as Torchmetric
+
+        return Torchmetric()
+
+
+class PearsonCorrCoef(_Numbers):
+    """The linear correlation of predictions and targets."""
+
+    def build(self, n: int) -> Any:
+        from torchmetrics.regression import PearsonCorrCoef as Torchmetric
+
+        return Torchmetric()
+
+
+class SpearmanCorrCoef(_Numbers):
+    """The correlation of the ranks of predictions and targets. Keeps every output."""
+
+    def build(self, n: int) -> Any:
+        from torchmetrics.regression import SpearmanCorrCoef as Torchmetric
+
+        with warnings.catch_warnings():  # it warns that it keeps every output; so does our docstring
+            warnings.simplefilter("ignore", UserWarning)
+            return Torchmetric()

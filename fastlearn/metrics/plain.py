@@ -1,0 +1,235 @@
+"""The everyday metrics in plain torch. Each is a function of (outputs, targets); given to a Learner it is accumulated
+exactly: sums and counts, not means of batches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastlearn.errors import DataError
+from fastlearn.metrics.base import Metric, Ratio, TaskName, name_of, wide
+
+
+def accuracy(inp: Tensor, targ: Tensor, axis: int = -1) -> Tensor:
+    """The share of positions at which the largest output is the target's class; classes along `axis`."""
+    return _mean(_hits(inp, targ, axis=axis))
+
+
+def error_rate(inp: Tensor, targ: Tensor, axis: int = -1) -> Tensor:
+    """1 - `accuracy`."""
+    return 1 - accuracy(inp, targ, axis=axis)
+
+
+def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1) -> Tensor:
+    """The share of positions at which the target's class is among the `k` largest outputs."""
+    return _mean(_top_hits(inp, targ, k=k, axis=axis))
+
+
+def accuracy_multi(inp: Tensor, targ: Tensor, thresh: float = 0.5, sigmoid: bool = True) -> Tensor:
+    """The share of labels that are right, an output counting as present above the probability `thresh`."""
+    return _mean(_label_hits(inp, targ, thresh=thresh, sigmoid=sigmoid))
+
+
+def mse(inp: Tensor, targ: Tensor) -> Tensor:
+    """The mean squared error."""
+    return _mean(_squares(inp, targ))
+
+
+def rmse(inp: Tensor, targ: Tensor) -> Tensor:
+    """The root of the mean squared error (over all samples, not the mean of the batches' roots)."""
+    return mse(inp, targ).sqrt()
+
+
+def mae(inp: Tensor, targ: Tensor) -> Tensor:
+    """The mean absolute error."""
+    return _mean(_distances(inp, targ))
+
+
+def msle(inp: Tensor, targ: Tensor) -> Tensor:
+    """The mean squared error of log(1 + x); outputs and targets are above -1."""
+    return _mean(_log_squares(inp, targ))
+
+
+def exp_rmspe(inp: Tensor, targ: Tensor) -> Tensor:
+    """The root mean squared percentage error of targets that are logarithms."""
+    return _mean(_relative_squares(inp, targ)).sqrt()
+
+
+class Perplexity(Ratio):
+    """exp of the mean cross-entropy over all tokens; outputs (…, vocabulary), targets (…)."""
+
+    def __init__(self, axis: int = -1, ignore_index: int = -100) -> None:
+        super().__init__(
+            "perplexity", partial(_entropy, axis=axis, ignore_index=ignore_index), _exp, ("classification",)
+        )
+
+
+class BrierScore(Ratio):
+    """The mean squared distance of the positive class' probability from 0 or 1, for two classes.
+
+    Probabilities are used, as Brier (1950) has it; fast.ai scores the decided class instead.
+    """
+
+    def __init__(self, axis: int = -1, pos_label: int = 1) -> None:
+        super().__init__("brier_score", partial(_brier, axis=axis, pos_label=pos_label), None, ("classification",))
+
+    def problem(self, task: Any) -> str | None:
+        return needs_two(task)
+
+
+class HammingLoss(Ratio):
+    """The share of wrong positions: for one label a sample, the error rate."""
+
+    def __init__(self, axis: int = -1) -> None:
+        super().__init__("hamming_loss", partial(_hits, axis=axis), _complement, ("classification",))
+
+
+class HammingLossMulti(Ratio):
+    """The share of labels that are wrong."""
+
+    def __init__(self, thresh: float = 0.5, sigmoid: bool = True) -> None:
+        parts = partial(_label_hits, thresh=thresh, sigmoid=sigmoid)
+        super().__init__("hamming_loss_multi", parts, _complement, ("multilabel",))
+
+
+class Dice(Ratio):
+    """2·|A∩B| / (|A|+|B|) of the foreground (any class but 0) over all pixels (Dice 1945); classes along `axis`."""
+
+    def __init__(self, axis: int = 1) -> None:
+        super().__init__("dice", partial(_overlap, axis=axis))
+
+
+def needs_two(task: Any) -> str | None:
+    """The complaint of a metric for two classes about a task with more, or None."""
+    return None if task.n_out == 2 else f"it is for 2 classes and the data have {task.n_out}"
+
+
+def plain_metric(func: Any) -> Metric | None:
+    """The exact metric for one of this file's functions or a partial of one; None for any other."""
+    args: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = {}
+    inner = func
+    while isinstance(inner, partial):
+        args, keywords, inner = inner.args + args, {**inner.keywords, **keywords}, inner.func
+    try:
+        entry = _PARTS.get(inner)
+    except TypeError:  # an unhashable callable
+        return None
+    if entry is None or args:
+        return None
+    parts, finish, suits = entry
+    metric = Ratio(name_of(func), partial(parts, **keywords), finish, suits)
+    if inner is top_k_accuracy:
+        metric.problem = partial(_too_many, keywords.get("k", 5))  # type: ignore[method-assign]
+    return metric
+
+
+def _too_many(k: int, task: Any) -> str | None:
+    return (
+        f"k={k} and the data have {task.n_out} classes; type partial(top_k_accuracy, k=2)" if k > task.n_out else None
+    )
+
+
+Sum = tuple[Tensor, int | Tensor]
+
+
+def _mean(parts: Sum) -> Tensor:
+    total, count = parts
+    return total.float() / count
+
+
+def _hits(outputs: Tensor, targets: Tensor, axis: int = -1) -> Sum:
+    right = outputs.argmax(axis).reshape(-1) == _same(outputs.numel() // outputs.shape[axis], targets, outputs)
+    return right.sum(), right.numel()
+
+
+def _top_hits(outputs: Tensor, targets: Tensor, k: int = 5, axis: int = -1) -> Sum:
+    if k > outputs.shape[axis]:
+        raise DataError(f"top_k_accuracy with k={k} needs {k} classes, found {outputs.shape[axis]}. Give a smaller k.")
+    best = outputs.movedim(axis, -1).topk(k, dim=-1).indices.reshape(-1, k)
+    right = best == _same(len(best), targets, outputs)[:, None]
+    return right.sum(), len(best)
+
+
+def _label_hits(outputs: Tensor, targets: Tensor, thresh: float = 0.5, sigmoid: bool = True) -> Sum:
+    probs = outputs.sigmoid() if sigmoid else outputs
+    right = (probs.reshape(-1) > thresh) == (_same(outputs.numel(), targets, outputs) > 0.5)
+    return right.sum(), right.numel()
+
+
+def _squares(outputs: Tensor, targets: Tensor) -> Sum:
+    return (_flat(outputs) - _same(outputs.numel(), targets, outputs)).square().sum(), outputs.numel()
+
+
+def _distances(outputs: Tensor, targets: Tensor) -> Sum:
+    return (_flat(outputs) - _same(outputs.numel(), targets, outputs)).abs().sum(), outputs.numel()
+
+
+def _log_squares(outputs: Tensor, targets: Tensor) -> Sum:
+    return (_flat(outputs).log1p() - _same(outputs.numel(), targets, outputs).log1p()).square().sum(), outputs.numel()
+
+
+def _relative_squares(outputs: Tensor, targets: Tensor) -> Sum:
+    return (1 - (_flat(outputs) - _same(outputs.numel(), targets, outputs)).exp()).square().sum(), outputs.numel()
+
+
+def _entropy(outputs: Tensor, targets: Tensor, axis: int = -1, ignore_index: int = -100) -> Sum:
+    logits = outputs.movedim(axis, -1).reshape(-1, outputs.shape[axis]).float()
+    numbers = _same(len(logits), targets, outputs)
+    total = F.cross_entropy(logits, numbers, ignore_index=ignore_index, reduction="sum")
+    return total, (numbers != ignore_index).sum()
+
+
+def _brier(outputs: Tensor, targets: Tensor, axis: int = -1, pos_label: int = 1) -> Sum:
+    probs = wide(outputs).softmax(axis).select(axis, pos_label).reshape(-1)
+    return (probs - (_same(len(probs), targets, outputs) == pos_label).to(probs.dtype)).square().sum(), len(probs)
+
+
+def _overlap(outputs: Tensor, targets: Tensor, axis: int = 1) -> Sum:
+    found = outputs.argmax(axis).reshape(-1) > 0
+    true = _same(len(found), targets, outputs) > 0
+    return 2 * (found & true).sum(), found.sum() + true.sum()
+
+
+def _flat(outputs: Tensor) -> Tensor:
+    return outputs.reshape(-1).float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs.reshape(-1)
+
+
+def _same(n: int, targets: Tensor, outputs: Tensor) -> Tensor:
+    if targets.numel() != n:
+        raise DataError(
+            f"A metric needs one target for each of {n} predictions: outputs are {tuple(outputs.shape)}, targets "
+            f"{tuple(targets.shape)}. Several labels a sample? Use accuracy_multi."
+        )
+    return targets.reshape(-1)
+
+
+def _complement(value: float) -> float:
+    return 1 - value
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
+
+
+_ONE: tuple[TaskName, ...] = ("classification",)
+_NUMBERS: tuple[TaskName, ...] = ("regression",)
+# function → what a batch adds, what is done with the quotient at the end, and the tasks that it fits
+_PARTS: dict[Any, tuple[Callable[..., Sum], Callable[[float], float] | None, tuple[TaskName, ...]]] = {
+    accuracy: (_hits, None, _ONE),
+    error_rate: (_hits, _complement, _ONE),
+    top_k_accuracy: (_top_hits, None, _ONE),
+    accuracy_multi: (_label_hits, None, ("multilabel",)),
+    mse: (_squares, None, _NUMBERS),
+    rmse: (_squares, math.sqrt, _NUMBERS),
+    mae: (_distances, None, _NUMBERS),
+    msle: (_log_squares, None, _NUMBERS),
+    exp_rmspe: (_relative_squares, math.sqrt, _NUMBERS),
+}

@@ -1,0 +1,45 @@
+"""Where tensors live: the device that a newcomer would want, and moving whole batches there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def default_device() -> torch.device:
+    """The first CUDA GPU, else Apple's MPS, else the CPU. Only asks when called: importing never touches a GPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def to_device(nested: Any, device: torch.device | str | None = None, non_blocking: bool = False) -> Any:
+    """The same nesting of tuples, lists and dicts with every tensor on `device` (default: `default_device()`)."""
+    device = default_device() if device is None else torch.device(device)
+    return _map_tensors(nested, device, non_blocking)
+
+
+def to_cpu(nested: Any) -> Any:
+    """The same nesting with every tensor detached and on the CPU."""
+    if isinstance(nested, torch.Tensor):
+        return nested.detach().cpu()
+    return _rebuild(nested, to_cpu)
+
+
+def _map_tensors(nested: Any, device: torch.device, non_blocking: bool) -> Any:
+    if isinstance(nested, torch.Tensor):
+        return nested.to(device, non_blocking=non_blocking)
+    return _rebuild(nested, lambda part: _map_tensors(part, device, non_blocking))
+
+
+def _rebuild(nested: Any, change: Any) -> Any:
+    if isinstance(nested, tuple) and hasattr(nested, "_fields"):  # a named tuple takes its fields one by one
+        return type(nested)(*(change(part) for part in nested))
+    if isinstance(nested, (tuple, list)):
+        return type(nested)(change(part) for part in nested)
+    if isinstance(nested, dict):
+        return type(nested)((key, change(part)) for key, part in nested.items())
+    return nested

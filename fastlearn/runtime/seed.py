@@ -1,0 +1,84 @@
+"""Randomness as a function: every draw comes from a seed and the name of what it is for, never from hidden state.
+
+The order of an epoch, a sample's augmentation and a step's dropout are each drawn from a generator whose seed is
+`derive(seed, stream, epoch, ...)`. So a run does not depend on how many workers there are, and can go on from any step.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fastlearn.errors import ConfigError
+
+_MASK = (1 << 64) - 1
+
+
+def _mix(x: int) -> int:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): every input bit reaches every output bit."""
+    x = (x + 0x9E3779B97F4A7C15) & _MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    return x ^ (x >> 31)
+
+
+def derive(seed: int, *keys: int | str) -> int:
+    """A 63-bit seed for the thing that `keys` name; the same keys give the same number on every machine."""
+    state = _mix(seed & _MASK)
+    for key in keys:
+        number = key if isinstance(key, int) else zlib.crc32(key.encode()) | 1 << 40
+        state = _mix(state ^ _mix(number & _MASK))
+    return state >> 1
+
+
+def numpy_rng(seed: int, *keys: int | str) -> np.random.Generator:
+    """A NumPy generator of its own for the thing that `keys` name."""
+    return np.random.Generator(np.random.PCG64(derive(seed, *keys)))
+
+
+def torch_rng(seed: int, *keys: int | str) -> torch.Generator:
+    """A CPU torch generator of its own for the thing that `keys` name."""
+    return torch.Generator().manual_seed(derive(seed, *keys))
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """Names one pass over a loader: `stream` is what the pass is for ("train", "valid", "lr_find", "show"…)."""
+
+    seed: int
+    stream: str
+    epoch: int
+
+    def derive(self, *keys: int | str) -> int:
+        """A seed for something inside this pass."""
+        return derive(self.seed, self.stream, self.epoch, *keys)
+
+
+def draw_seed() -> int:
+    """A seed from torch's default generator, so that `set_seed` before it makes it repeatable."""
+    return int(torch.randint(2**31 - 1, ()).item())
+
+
+def set_seed(s: int, reproducible: bool = False) -> None:
+    """Seed Python's, NumPy's and torch's global generators; learners made afterwards draw their seed from these.
+
+    With `reproducible`, torch uses deterministic algorithms only (cuDNN's benchmark off), which can be slower; an
+    operation without a deterministic form then warns rather than raises.
+
+    >>> set_seed(42, reproducible=True)
+    """
+    if not isinstance(s, int) or isinstance(s, bool):
+        raise ConfigError(f"set_seed needs a whole number, not {s!r}. Type set_seed(42).")
+    random.seed(s)
+    np.random.seed(s % 2**32)
+    torch.manual_seed(s)
+    if reproducible:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when CUDA starts
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False

@@ -1,0 +1,187 @@
+"""Saving and loading: safetensors with JSON in the same file; nothing that is loaded can run code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastlearn.errors import CheckpointError, near
+
+FORMAT = 1
+_SUFFIX = ".safetensors"
+
+
+def checkpoint_path(folder: Path, file: str | os.PathLike[str]) -> Path:
+    """The path of a checkpoint called `file`: inside `folder` unless it is absolute, with the suffix added."""
+    path = Path(file)
+    if path.suffix != _SUFFIX:
+        path = path.with_name(path.name + _SUFFIX)
+    return path if path.is_absolute() else folder / path
+
+
+def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> Path:
+    """Write tensors and JSON metadata as one file, whole or not at all: temp file beside it, fsync, rename, fsync."""
+    from safetensors.torch import save_file
+
+    text = json.dumps({"format": FORMAT, **meta}, allow_nan=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot write in {path.parent}: {error.strerror}. Give a folder with path= or model_dir=."
+        ) from error
+    temp = Path(name)
+    try:
+        save_file(_own_storage(tensors), temp, metadata={"fastlearn": text})
+        _sync(temp)
+        os.replace(temp, path)
+        _sync(path.parent)
+    except Exception as error:
+        raise CheckpointError(f"Could not save {path}: {error}. What was there before is untouched.") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temp.unlink()
+    return path
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors (on the CPU) and the metadata of a file that `write_checkpoint` made.
+
+    Raises CheckpointError for a file that is missing, damaged, foreign, or of a newer format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(_missing(path))
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("fastlearn")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        meta = json.loads(text) if text else None
+    except (SafetensorError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"{path} holds tensors, but was not written by fastlearn's save.")
+    if meta.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {meta.get('format')!r}; this fastlearn reads {FORMAT}. Update fastlearn."
+        )
+    return tensors, meta
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """An optimizer's state as named tensors (`optimizer/<parameter>/<name>`) and JSON."""
+    state = optimizer.state_dict()
+    tensors: dict[str, torch.Tensor] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for index, entry in state["state"].items():
+        plain[str(index)] = {name: value for name, value in entry.items() if not isinstance(value, torch.Tensor)}
+        tensors |= {f"optimizer/{index}/{n}": v for n, v in entry.items() if isinstance(v, torch.Tensor)}
+    return tensors, {"type": type(optimizer).__name__, "state": plain, "param_groups": state["param_groups"]}
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
+    """Give an optimizer the state that `pack_optimizer` took; raises CheckpointError when its groups differ."""
+    if meta["type"] != type(optimizer).__name__:
+        raise CheckpointError(
+            f"The file holds the state of {meta['type']}, the learner's optimizer is {type(optimizer).__name__}. "
+            "Use the same opt_func, or load(..., with_opt=False)."
+        )
+    state: dict[int, dict[str, Any]] = {int(index): dict(entry) for index, entry in meta["state"].items()}
+    for key, tensor in tensors.items():
+        if key.startswith("optimizer/"):
+            _, index, name = key.split("/", 2)
+            state.setdefault(int(index), {})[name] = tensor
+    groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in meta["param_groups"]]
+    try:
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except ValueError as error:
+        raise CheckpointError(f"The optimizer's groups of parameters differ from the file's: {error}.") from error
+
+
+def fitting_weights(
+    model: torch.nn.Module, tensors: dict[str, torch.Tensor], strict: bool, source: object
+) -> dict[str, torch.Tensor]:
+    """The `model/...` tensors by name; a CheckpointError names those that do not fit the model."""
+    weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
+    own = model.state_dict()
+    wrong = [f"{n}: {tuple(weights[n].shape)} in the file, {tuple(own[n].shape)} in the model"
+             for n in own.keys() & weights.keys() if own[n].shape != weights[n].shape]  # fmt: skip
+    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    if wrong or (strict and (missing or extra)):
+        parts = [f"other shapes: {_some(sorted(wrong))}" if wrong else "",
+                 f"not in the file: {_some(missing)}" if missing else "",
+                 f"only in the file: {_some(extra)}" if extra else ""]  # fmt: skip
+        raise CheckpointError(
+            f"The weights in {source} are of another model ({'; '.join(part for part in parts if part)}). "
+            "Make the learner with the same architecture and the same number of classes."
+        )
+    return weights
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _own_storage(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Contiguous tensors that share no memory, as safetensors wants them; tied weights are written twice."""
+    seen: set[int] = set()
+    own = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        pointer = tensor.untyped_storage().data_ptr()
+        own[name] = tensor.clone() if pointer in seen or tensor.untyped_storage().nbytes() != tensor.nbytes else tensor
+        seen.add(pointer)
+    return own
+
+
+def _sync(path: Path) -> None:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows cannot open a folder
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _missing(path: Path) -> str:
+    if path.with_suffix(".pth").is_file():
+        return (
+            f"{path} is not there, but {path.with_suffix('.pth').name} is: a pickle, which fastlearn does not load. "
+            "Read it with torch.load(file, weights_only=True), give it to learn.model.load_state_dict, then learn.save."
+        )
+    if not path.parent.is_dir():
+        return f"There is no folder {path.parent}, so nothing was saved there yet."
+    saved = sorted(file.stem for file in path.parent.glob(f"*{_SUFFIX}"))
+    there = f"It has: {_some(saved, 10)}." if saved else "It has no saved model."
+    return f"There is no {path.name} in {path.parent}.{near(path.stem, saved)} {there}"
+
+
+def json_safe(value: Any) -> Any:
+    """NaN and infinity as strings, which JSON has no numbers for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float:{value}"
+    if isinstance(value, dict):
+        return {key: json_safe(part) for key, part in value.items()}
+    return [json_safe(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def from_json(value: Any) -> Any:
+    """What `json_safe` was given."""
+    if isinstance(value, str) and value.startswith("float:"):
+        return float(value.removeprefix("float:"))
+    if isinstance(value, dict):
+        return {key: from_json(part) for key, part in value.items()}
+    return [from_json(part) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,61 @@
+"""Errors from deep inside a step, said again in the words of the person who typed `learn.fit`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from fastlearn.errors import DataError, DeviceMemoryError, FastlearnError
+
+if TYPE_CHECKING:
+    from fastlearn.training.state import TrainState
+
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+
+
+def explain(error: BaseException, state: TrainState) -> BaseException:
+    """The error to raise in place of `error`: a clearer one where we know more than the library that raised it."""
+    if isinstance(error, FastlearnError) or not isinstance(error, (RuntimeError, IndexError, MemoryError)):
+        return error
+    if is_out_of_memory(error):
+        return out_of_memory(state)
+    try:
+        if state.plan.task is not None and len(state.targets) == 1 and isinstance(state.targets[0], torch.Tensor):
+            state.plan.task.check_targets(state.targets[0])
+    except DataError as better:
+        return better
+    if isinstance(error, IndexError) and "out of bounds" in str(error).lower():
+        return DataError(
+            f"{error} The model has {_n_outputs(state)} outputs, so targets must be 0 to one less than that. "
+            "Check the labels, or give the model more outputs (n_out)."
+        )
+    return error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for the different ways in which torch says that memory is used up."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _NO_MEMORY)
+
+
+def out_of_memory(state: TrainState) -> DeviceMemoryError:
+    """An error that names the batch size and what to try."""
+    size = state.batch_size
+    tries = [f"a smaller batch, for instance bs={max(1, size // 2)} when you make the DataLoaders" if size > 1 else ""]
+    tries += ["smaller pictures (item_tfms=Resize(128))", "a smaller model"]
+    if state.precision.name == "fp32":
+        tries.append("learn.to_bf16()" if state.device.type == "cpu" else "learn.to_fp16()")
+    tries.append("GradientAccumulation, which keeps the effect of a large batch")
+    where = f"{state.device.type.upper()} ran out of memory with a batch of {size} in {_phase(state)}."
+    return DeviceMemoryError(f"{where} Try {'; or '.join(text for text in tries if text)}.")
+
+
+def _phase(state: TrainState) -> str:
+    return "training" if state.training else "validation"
+
+
+def _n_outputs(state: TrainState) -> str:
+    outputs = state.outputs
+    return str(outputs.shape[-1]) if isinstance(outputs, torch.Tensor) and outputs.ndim > 1 else "fewer"

@@ -1,0 +1,123 @@
+"""Running a model over a loader without training it: predictions, targets, inputs, losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from fastlearn.errors import DataError
+from fastlearn.runtime.device import to_cpu
+from fastlearn.runtime.precision import Precision
+from fastlearn.runtime.seed import RunKey
+from fastlearn.training.loop import set_training_mode
+
+if TYPE_CHECKING:
+    from fastlearn.data.loaders import Loader
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a pass over a loader gave, on the CPU and in the loader's order.
+
+    `outputs` are raw (before the loss function's activation); `targets` is None for a loader without labels; `inputs`
+    and `losses` (one a sample) are None unless asked for.
+    """
+
+    outputs: torch.Tensor
+    targets: Any
+    inputs: Any = None
+    losses: torch.Tensor | None = None
+
+
+@torch.no_grad()
+def predict_loader(
+    model: nn.Module,
+    loader: Loader,
+    precision: Precision,
+    key: RunKey,
+    *,
+    n_inp: int,
+    loss_func: Callable[..., torch.Tensor] | None = None,
+    with_input: bool = False,
+    channels_last: bool = False,
+) -> Predictions:
+    """Run `model` in evaluation mode over every batch; with `loss_func` (one value a sample) also the losses.
+
+    Raises DataError for an empty loader.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    set_training_mode(model, False)
+    outputs, targets, inputs, losses = [], [], [], []
+    try:
+        batches = loader.batches(key)
+        with closing(batches):  # type: ignore[type-var]
+            for batch in batches:
+                parts = batch if isinstance(batch, (tuple, list)) else (batch,)
+                xs, ys = tuple(parts[:n_inp]), tuple(parts[n_inp:])
+                if channels_last:
+                    xs = tuple(_channels_last(x) for x in xs)
+                with precision.autocast():
+                    out = model(*xs)
+                out = out.float() if isinstance(out, torch.Tensor) and out.is_floating_point() else out
+                outputs.append(to_cpu(out))
+                if ys:
+                    targets.append(to_cpu(ys[0] if len(ys) == 1 else ys))
+                if with_input:
+                    inputs.append(to_cpu(xs[0] if len(xs) == 1 else xs))
+                if loss_func is not None and ys:
+                    losses.append(to_cpu(loss_func(out, *ys)))
+    finally:
+        for module, training in modes:
+            module.training = training
+    if not outputs:
+        raise DataError("There is nothing to predict: the loader gave no batch.")
+    return Predictions(
+        _join(outputs),
+        _join(targets) if targets else None,
+        _join(inputs) if inputs else None,
+        torch.cat(losses) if losses else None,
+    )
+
+
+def _channels_last(x: Any) -> Any:
+    if isinstance(x, torch.Tensor) and x.ndim == 4:
+        return x.contiguous(memory_format=torch.channels_last)
+    return x
+
+
+def _join(parts: list[Any]) -> Any:
+    """Concatenate tensors along the first dimension, through tuples, lists and dicts."""
+    first = parts[0]
+    if isinstance(first, torch.Tensor):
+        return torch.cat(parts) if first.ndim else torch.stack(parts)
+    if isinstance(first, (tuple, list)):
+        return type(first)(_join(list(group)) for group in zip(*parts, strict=True))
+    if isinstance(first, dict):
+        return {name: _join([part[name] for part in parts]) for name in first}
+    return [item for part in parts for item in part]
+
+
+class FirstBatches:
+    """The first `n` batches of a loader, behind the same face."""
+
+    def __init__(self, loader: Loader, n: int) -> None:
+        self.inner, self.n = loader, n
+        self.n_inp, self.bs, self.device = loader.n_inp, loader.bs, loader.device
+
+    def __len__(self) -> int:
+        return min(self.n, len(self.inner))
+
+    def batches(self, key: RunKey, start: int = 0) -> Iterator[Any]:
+        batches = self.inner.batches(key, start)
+        try:
+            for index, batch in enumerate(batches, start):
+                if index >= self.n:
+                    return
+                yield batch
+        finally:
+            batches.close()  # type: ignore[attr-defined]

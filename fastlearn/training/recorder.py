@@ -1,0 +1,197 @@
+"""What a training was like: losses, rates and metrics as compact columns, and a table of epochs."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fastlearn.errors import TrainingError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from fastlearn.training.lr_find import LRFinderResult
+    from fastlearn.training.state import TrainState
+
+_FLUSH_EVERY = 512  # device losses read at once: rare enough not to stall a GPU, few enough to hold
+_BETA = 0.98
+
+
+class Recorder:
+    """The history of a learner.
+
+    `losses` (smoothed), `raw_losses`, `lrs` and `moms` have one entry a training batch of the last fit, the rates being
+    those of the last group of layers; `values` has one row an epoch of the last fit, in the order of `metric_names`.
+    `fine_tune` counts as one fit of two phases. `history()` is a DataFrame of every epoch of the learner's life.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, Any]] = []
+        self.fits = 0
+        self.metric_names: list[str] = ["epoch", "train_loss", "valid_loss", "time"]
+        self.epoch_open = False
+        self.lr_finder: LRFinderResult | None = None
+        self._keep = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._pending: list[torch.Tensor] = []
+        self._raw, self._smooth = array("f"), array("f")
+        self._lrs, self._moms = array("d"), array("d")
+        self._average, self._count = 0.0, 0
+        self.values: list[list[float]] = []
+        self.iters: list[int] = []
+        self._epoch_marks: list[int] = []
+
+    def start_fit(self, metric_names: list[str], has_valid: bool) -> None:
+        """Begin a fit: its columns start empty, unless it continues the story of the one before (`fine_tune`)."""
+        if not self._keep:
+            self._clear()
+            self.fits += 1
+        self._flush()
+        self._average, self._count = 0.0, 0
+        losses = ["train_loss", "valid_loss"] if has_valid else ["train_loss"]
+        self.metric_names = ["epoch", *losses, *(metric_names if has_valid else []), "time"]
+
+    def continue_story(self, keep: bool) -> None:
+        """While `keep`, further fits are appended to the last one."""
+        self._keep = keep
+
+    def start_epoch(self, state: TrainState) -> None:
+        """An epoch begins."""
+        self.epoch_open = True
+
+    def batch(self, state: TrainState) -> None:
+        """Keep the batch's loss (on the device) and the rates it was trained with."""
+        group = state.optimizer.param_groups[-1]
+        self._lrs.append(group["lr"])
+        self._moms.append(group["betas"][0] if "betas" in group else group.get("momentum", math.nan))
+        loss = state.loss
+        self._pending.append(loss.detach() if loss is not None else torch.tensor(float("nan")))
+        if len(self._pending) >= _FLUSH_EVERY:
+            self._flush()
+
+    def end_epoch(self, state: TrainState, seconds: float) -> None:
+        """Add the epoch's row."""
+        self.epoch_open = False
+        row = {"fit": self.fits, "epoch": state.epoch, **state.values, "time": seconds}
+        self.epochs.append(row)
+        self.values.append([state.values[name] for name in self.metric_names[1:-1]])
+        self.iters.append(len(self._lrs))
+
+    def abandon_epoch(self, state: TrainState) -> None:
+        """An error or interrupt ended the epoch: its batches stay, it gets no row."""
+        self.epoch_open = False
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        losses = torch.stack([loss.float().reshape(()) for loss in self._pending]).tolist()
+        self._pending.clear()
+        self._raw.extend(losses)
+        for loss in losses:
+            self._count += 1
+            self._average = _BETA * self._average + (1 - _BETA) * loss
+            self._smooth.append(self._average / (1 - _BETA**self._count))
+
+    def final_value(self, name: str) -> float:
+        """The last epoch's `valid_loss`, `train_loss` or metric of that name; NaN when there is none."""
+        return float(self.epochs[-1].get(name, math.nan)) if self.epochs else math.nan
+
+    def smooth_loss(self) -> float:
+        """The smoothed training loss now: an exponential mean (beta .98, debiased) since the start of the fit."""
+        self._flush()
+        return self._smooth[-1] if self._smooth else float("nan")
+
+    @property
+    def losses(self) -> list[float]:
+        """Smoothed training losses of the last fit, one a batch."""
+        self._flush()
+        return self._smooth.tolist()
+
+    @property
+    def raw_losses(self) -> list[float]:
+        """Training losses of the last fit as they were, one a batch."""
+        self._flush()
+        return self._raw.tolist()
+
+    @property
+    def lrs(self) -> list[float]:
+        """Learning rates of the last fit, one a batch, of the last group of layers."""
+        return self._lrs.tolist()
+
+    @property
+    def moms(self) -> list[float]:
+        """Momenta of the last fit, one a batch; NaN for an optimizer without momentum."""
+        return self._moms.tolist()
+
+    @property
+    def hps(self) -> dict[str, list[float]]:
+        """The scheduled hyperparameters of the last fit by name."""
+        return {"lr": self.lrs, "mom": self.moms}
+
+    def history(self) -> pd.DataFrame:
+        """One row an epoch of the learner's life: fit, epoch, train_loss, valid_loss, the metrics, time in seconds."""
+        import pandas as pd
+
+        return pd.DataFrame(self.epochs)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a batch of the last fit: loss, smoothed loss, learning rate, momentum."""
+        import pandas as pd
+
+        columns = {"loss": self.raw_losses, "smooth_loss": self.losses, "lr": self.lrs, "mom": self.moms}
+        return pd.DataFrame(columns).rename_axis("batch")
+
+    def plot_loss(
+        self, skip_start: int = 5, with_valid: bool = True, log: bool = False, ax: Axes | None = None
+    ) -> Axes:
+        """Training loss (raw faint, smoothed strong) and validation loss of the last fit."""
+        from fastlearn.training.plots import plot_loss
+
+        return plot_loss(self, skip_start=skip_start, with_valid=with_valid, log=log, ax=ax)
+
+    def plot_sched(self, keys: list[str] | None = None, figsize: tuple[float, float] | None = None) -> Any:
+        """Learning rate and momentum of the last fit."""
+        from fastlearn.training.plots import plot_sched
+
+        return plot_sched(self, keys=keys, figsize=figsize)
+
+    def plot_lr_find(self, ax: Axes | None = None) -> Axes:
+        """The curve of the last `lr_find` with its suggestions."""
+        from fastlearn.training.plots import plot_lr_find
+
+        if self.lr_finder is None:
+            raise TrainingError("There is no learning-rate curve yet. Type learn.lr_find() first.")
+        return plot_lr_find(self.lr_finder, ax=ax)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole history as plain numbers and lists, ready for JSON."""
+        self._flush()
+        return {
+            "epochs": self.epochs,
+            "fits": self.fits,
+            "metric_names": self.metric_names,
+            "values": self.values,
+            "iters": self.iters,
+            "raw_losses": self._raw.tolist(),
+            "smooth_losses": self._smooth.tolist(),
+            "lrs": self.lrs,
+            "moms": self.moms,
+            "average": self._average,
+            "count": self._count,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a history back."""
+        self._clear()
+        self.epochs = [dict(row) for row in state["epochs"]]
+        self.fits, self.metric_names = int(state["fits"]), list(state["metric_names"])
+        self.values, self.iters = [list(row) for row in state["values"]], list(state["iters"])
+        self._raw, self._smooth = array("f", state["raw_losses"]), array("f", state["smooth_losses"])
+        self._lrs, self._moms = array("d", state["lrs"]), array("d", state["moms"])
+        self._average, self._count = float(state["average"]), int(state["count"])

@@ -1,0 +1,203 @@
+"""How learning rate and momentum move over a fit: curves, and the schedules made of them.
+
+A curve maps a position 0…1 to a value, or to a list with one value a parameter group. A `Schedule` names curves. The
+position of step i of N is i/N, so the last value is approached and never reached.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+from fastlearn.errors import ConfigError
+
+Curve = Callable[[float], Any]
+Value = float | Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Named curves of one fit: `hypers(pct)` gives `{"lr": [one a group], "mom": [...]}` at pct in 0…1.
+
+    >>> one_cycle([1e-4, 1e-3]).hypers(0.25)
+    {'lr': [0.0001, 0.001], 'mom': [0.85, 0.85]}
+    """
+
+    curves: dict[str, Curve] = field(default_factory=dict)
+
+    def hypers(self, pct: float) -> dict[str, list[float]]:
+        return {name: curve(pct) for name, curve in self.curves.items()}
+
+
+def SchedNo(start: Value, end: Value) -> Curve:
+    """The curve that stays at `start`."""
+    return lambda pos: start
+
+
+def SchedLin(start: Value, end: Value) -> Curve:
+    """The straight line from `start` to `end`."""
+    return _between(start, end, lambda pos: pos)
+
+
+def SchedCos(start: Value, end: Value) -> Curve:
+    """Half a cosine from `start` to `end`: flat at both ends."""
+    return _between(start, end, _cos)
+
+
+def SchedPoly(start: Value, end: Value, power: float) -> Curve:
+    """From `start` to `end` as the position to the `power`."""
+    return _between(start, end, lambda pos: pos**power)
+
+
+def SchedExp(start: Value, end: Value) -> Curve:
+    """The exponential from `start` to `end`, both of one sign and not 0."""
+    starts, ratios = _list(start), [b / a for a, b in _pairs(start, end)]
+    if isinstance(start, (int, float)):
+        return lambda pos: starts[0] * ratios[0] ** pos
+    return lambda pos: [a * ratio**pos for a, ratio in zip(starts, ratios, strict=True)]
+
+
+def combine_scheds(pcts: Sequence[float], scheds: Sequence[Curve]) -> Curve:
+    """The curves one after the other, each over its share in `pcts`; the shares sum to 1."""
+    if len(pcts) != len(scheds) or min(pcts, default=-1.0) < 0 or abs(sum(pcts) - 1) > 1e-6:
+        found = f"{list(pcts)} for {len(scheds)} curves"
+        raise ConfigError(f"combine_scheds needs one share a curve, summing to 1; found {found}.")
+    parts = [(pct, sched) for pct, sched in zip(pcts, scheds, strict=True) if pct > 0]
+    ends = list(accumulate(pct for pct, _ in parts))
+    starts, last = [0.0, *ends[:-1]], len(parts) - 1
+
+    def curve(pos: float) -> Any:
+        k = last
+        while k and pos < starts[k]:
+            k -= 1
+        width, sched = parts[k]
+        return sched((pos - starts[k]) / width)
+
+    return curve
+
+
+def combined_cos(pct: float, start: Value, middle: Value, end: Value) -> Curve:
+    """A cosine from `start` to `middle` over the share `pct`, then one to `end`."""
+    return combine_scheds([pct, 1 - pct], [SchedCos(start, middle), SchedCos(middle, end)])
+
+
+def one_cycle(
+    lr_max: Value,
+    *,
+    div: float = 25.0,
+    div_final: float = 1e5,
+    pct_start: float = 0.25,
+    moms: tuple[float, float, float] | None = (0.95, 0.85, 0.95),
+) -> Schedule:
+    """The one-cycle policy (Smith 2018) with cosines: lr_max/div up to lr_max, then down to lr_max/div_final.
+
+    Momentum goes the other way. `lr_max` has one value a group. `moms=None` leaves momentum alone.
+    """
+    _share(pct_start)
+    peak = _list(lr_max)
+    curves = {"lr": combined_cos(pct_start, _divided(peak, div), peak, _divided(peak, div_final))}
+    if moms is not None:
+        first, middle, last = ([mom] * len(peak) for mom in moms)
+        curves["mom"] = combined_cos(pct_start, first, middle, last)
+    return Schedule(curves)
+
+
+def flat_cos(lr: Value, *, div_final: float = 1e5, pct_start: float = 0.75) -> Schedule:
+    """`lr` for the share `pct_start`, then a cosine to lr/div_final."""
+    _share(pct_start)
+    rates = _list(lr)
+    return Schedule({"lr": combined_cos(pct_start, rates, rates, _divided(rates, div_final))})
+
+
+def constant(lr: Value) -> Schedule:
+    """The same `lr` throughout."""
+    rates = _list(lr)
+    return Schedule({"lr": SchedNo(rates, rates)})
+
+
+def sgdr_epochs(n_cycles: int, cycle_len: int, cycle_mult: int = 2) -> list[int]:
+    """The epochs of each warm restart; their sum is the length of the fit."""
+    if n_cycles < 1 or cycle_len < 1 or cycle_mult < 1:
+        raise ConfigError(
+            "Warm restarts need n_cycles, cycle_len and cycle_mult of 1 or more, "
+            f"found {n_cycles}, {cycle_len}, {cycle_mult}."
+        )
+    return [cycle_len * cycle_mult**k for k in range(n_cycles)]
+
+
+def sgdr(lr: Value, n_cycles: int, cycle_len: int, cycle_mult: int = 2) -> Schedule:
+    """Warm restarts (Loshchilov & Hutter 2017): cosines from `lr` to 0, each `cycle_mult` times as long as the last.
+
+    Runs for `sum(sgdr_epochs(...))` epochs.
+    """
+    rates, epochs = _list(lr), sgdr_epochs(n_cycles, cycle_len, cycle_mult)
+    curve = SchedCos(rates, [0.0] * len(rates))
+    return Schedule({"lr": combine_scheds([n / sum(epochs) for n in epochs], [curve] * n_cycles)})
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One one-cycle fit of a recipe: its epochs and the arguments of `one_cycle`. `lr` awaits `lr_groups`."""
+
+    epochs: int
+    lr: slice
+    div: float
+    pct_start: float
+    frozen: bool
+
+
+def fine_tune_phases(
+    epochs: int,
+    base_lr: float = 2e-3,
+    freeze_epochs: int = 1,
+    lr_mult: float = 100,
+    pct_start: float = 0.3,
+    div: float = 5.0,
+) -> tuple[Phase, Phase]:
+    """The two phases of `fine_tune`: the head alone at `base_lr`; all at half of it, the stem `lr_mult` lower."""
+    head = Phase(freeze_epochs, slice(base_lr), div=25.0, pct_start=0.99, frozen=True)
+    half = base_lr / 2
+    return head, Phase(epochs, slice(half / lr_mult, half), div=div, pct_start=pct_start, frozen=False)
+
+
+def _cos(pos: float) -> float:
+    return (1 - math.cos(math.pi * pos)) / 2
+
+
+def _between(start: Value, end: Value, shape: Callable[[float], float]) -> Curve:
+    pairs = [(a, b - a) for a, b in _pairs(start, end)]
+    if isinstance(start, (int, float)):
+        first, change = pairs[0]
+        return lambda pos: first + shape(pos) * change
+    if len(set(pairs)) == 1:  # momentum, and most often the rate: one value for every group
+        (first, change), n = pairs[0], len(pairs)
+        return lambda pos: [first + shape(pos) * change] * n
+
+    def curve(pos: float) -> list[float]:
+        part = shape(pos)
+        return [first + part * change for first, change in pairs]
+
+    return curve
+
+
+def _list(value: Value) -> list[float]:
+    return [float(value)] if isinstance(value, (int, float)) else [float(part) for part in value]
+
+
+def _pairs(start: Value, end: Value) -> list[tuple[float, float]]:
+    starts, ends = _list(start), _list(end)
+    if len(starts) != len(ends):
+        raise ConfigError(f"A curve needs as many ends as starts, found {len(starts)} starts and {len(ends)} ends.")
+    return list(zip(starts, ends, strict=True))
+
+
+def _divided(values: list[float], by: float) -> list[float]:
+    return [value / by for value in values]
+
+
+def _share(pct_start: float) -> None:
+    if not 0 <= pct_start <= 1:
+        raise ConfigError(f"pct_start is a share of the fit between 0 and 1, found {pct_start}.")

@@ -1,0 +1,139 @@
+"""What changes while a model trains (`TrainState`), and what stays as it is during one fit (`FitPlan`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+
+from fastlearn.runtime.precision import Precision
+
+if TYPE_CHECKING:
+    from fastlearn.data.loaders import Loader
+    from fastlearn.metrics import Metric
+    from fastlearn.task import Task
+    from fastlearn.training.callback import Events
+    from fastlearn.training.recorder import Recorder
+    from fastlearn.training.schedule import Schedule
+
+Phase = Literal["train", "valid"]
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What one fit was asked to do."""
+
+    n_epochs: int
+    train: Loader
+    valid: Loader | None
+    loss_func: Callable[..., torch.Tensor]
+    schedule: Schedule | None
+    metrics: tuple[Metric, ...]
+    seed: int
+    stream: str = "train"
+    start_epoch: int = 0
+    eval_modules: tuple[nn.Module, ...] = ()
+    channels_last: bool = False
+    task: Task | None = None
+    model_path: Path = Path("models")
+    path: Path = Path(".")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training batches in an epoch."""
+        return len(self.train)
+
+    @property
+    def n_steps(self) -> int:
+        """Training batches in the whole fit."""
+        return self.n_epochs * self.steps_per_epoch
+
+
+@dataclass
+class TrainState:
+    """Everything that a step reads or changes; every callback and a replaced `learn.step` are given it.
+
+    `epoch` and `step` count over the learner's life; `fit_epoch`, `fit_step` and `batch_index` count from the start
+    of this fit and of this epoch. `inputs` and `targets` are the two parts of `batch`, on the device.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    precision: Precision
+    device: torch.device
+    recorder: Recorder
+    plan: FitPlan
+    events: Events
+    epoch: int = 0
+    step: int = 0
+    fit_epoch: int = 0
+    fit_step: int = 0
+    batch_index: int = 0
+    n_batches: int = 0
+    phase: Phase = "train"
+    batch: Any = None
+    inputs: tuple[Any, ...] = ()
+    targets: tuple[Any, ...] = ()
+    outputs: Any = None
+    loss: torch.Tensor | None = None
+    loss_func: Callable[..., torch.Tensor] | None = None
+    grad_weight: float = 1.0
+    will_step: bool = True
+    stepped: bool = False
+    stop: bool = False
+    values: dict[str, float] = field(default_factory=dict)
+    error: BaseException | None = None
+
+    @property
+    def training(self) -> bool:
+        """True in the training phase, False in validation."""
+        return self.phase == "train"
+
+    @property
+    def last_batch(self) -> bool:
+        """True for the last batch of the phase's pass over its loader."""
+        return self.batch_index == self.n_batches - 1
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in the current batch."""
+        return count_samples(self.inputs or self.targets)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of `loss`, then tell the callbacks.
+
+        A replaced `learn.step` calls this in place of `loss.backward()`; it sees to the scaler and to accumulation.
+        """
+        self.precision.backward(loss if self.grad_weight == 1.0 else loss * self.grad_weight)
+        for event in self.events.after_backward:
+            event(self)
+
+    def optimizer_step(self) -> None:
+        """Step the optimizer and clear the gradients, unless this batch only accumulates."""
+        if not self.will_step:
+            return
+        self.precision.step(self.optimizer)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.stepped = True
+        for event in self.events.after_step:
+            event(self)
+
+    def request_stop(self) -> None:
+        """Ask the loop to end the fit after the current batch; the epoch's validation still runs."""
+        self.stop = True
+
+
+def count_samples(parts: Sequence[Any]) -> int:
+    """The length of the first tensor found in a nesting of tuples, lists and dicts; 1 when there is none."""
+    for part in parts:
+        if isinstance(part, torch.Tensor):
+            return part.shape[0] if part.ndim else 1
+        if isinstance(part, (tuple, list)) and part:
+            return count_samples(part)
+        if isinstance(part, dict) and part:
+            return count_samples(list(part.values()))
+    return 1

@@ -1,0 +1,418 @@
+"""`ImageDataLoaders`: labelled pictures in folders, lists and tables, as loaders ready for a learner."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from fastlearn.data.block import CategoryBlock, DataBlock
+from fastlearn.data.dataloaders import DataLoaders
+from fastlearn.data.label import ColReader, RegexLabeller, parent_label, using_attr
+from fastlearn.data.split import ColSplitter, Splitter, StratifiedSplitter
+from fastlearn.errors import ConfigError, DataError
+from fastlearn.paths import PathList
+from fastlearn.vision.blocks import ImageBlock
+from fastlearn.vision.image import PILImage
+from fastlearn.vision.sources import (
+    FileReader,
+    Label,
+    StrPath,
+    as_files,
+    block_for,
+    block_for_columns,
+    check_table,
+    default_resize,
+    find_by_folders,
+    first,
+    random_splitter,
+    read_table,
+    readable,
+    refuse_missing,
+    second,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OnError = Literal["raise", "skip"]
+
+
+class ImageDataLoaders(DataLoaders):
+    """Loaders of labelled pictures, made by one of the `from_…` methods.
+
+    What they share: `item_tfms` and `batch_tfms` change pictures on the CPU and batches on the device; without
+    `item_tfms`, pictures that all have one size keep it and others are resized to 224 by 224, which is said. `bs` and
+    `val_bs` are the batch sizes, `seed` fixes the split, `img_cls` may be `PILImageBW`. `on_error="skip"` opens every
+    file now and leaves out those that cannot be read, with their number; the default names and refuses them when the
+    data are checked, before training.
+    """
+
+    @classmethod
+    def from_dblock(
+        cls,
+        dblock: DataBlock,
+        source: Any,
+        path: StrPath = ".",
+        bs: int | None = None,
+        val_bs: int | None = None,
+        shuffle: bool = True,
+        device: Any = None,
+        num_workers: int | None = None,
+    ) -> Self:
+        """From a `DataBlock` and its source."""
+        return cls.from_dsets(  # type: ignore[return-value]
+            *dblock.datasets(source).subsets,
+            bs=bs,
+            val_bs=val_bs,
+            path=path,
+            device=device,
+            batch_tfms=dblock.batch_tfms,
+            shuffle=shuffle,
+            num_workers=num_workers,
+        )
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: StrPath,
+        train: str = "train",
+        valid: str = "valid",
+        valid_pct: float | None = None,
+        seed: int | None = None,
+        vocab: Iterable[Any] | None = None,
+        *,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: type[PILImage] = PILImage,
+        bs: int | None = None,
+        val_bs: int | None = None,
+        shuffle: bool = True,
+        device: Any = None,
+        num_workers: int | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Classes named by folders: `train/<class>/…` and `valid/<class>/…`, or `<class>/…` alone.
+
+        `val`, `validation` and `test` also stand for `valid`. Without such folders, or with `valid_pct`, a random part
+        (a fifth) of every class is for validation.
+
+        >>> dls = ImageDataLoaders.from_folder(untar_data(URLs.DIGITS))
+        """
+        files, splitter = find_by_folders(path, train, valid, valid_pct, seed)
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        return cls._build(plan, files, None, parent_label, splitter, CategoryBlock(vocab=vocab))
+
+    @classmethod
+    def from_path_func(
+        cls,
+        path: StrPath,
+        fnames: Iterable[StrPath],
+        label_func: Label,
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        *,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: type[PILImage] = PILImage,
+        bs: int | None = None,
+        val_bs: int | None = None,
+        shuffle: bool = True,
+        device: Any = None,
+        num_workers: int | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Classes given by `label_func` of each file's whole path.
+
+        >>> dls = ImageDataLoaders.from_path_func(path, get_image_files(path), lambda p: p.parent.name)
+        """
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        files, splitter = as_files(fnames), StratifiedSplitter(valid_pct, seed, label_func)
+        return cls._build(plan, files, None, label_func, splitter, CategoryBlock())
+
+    @classmethod
+    def from_name_func(
+        cls,
+        path: StrPath,
+        fnames: Iterable[StrPath],
+        label_func: Callable[[str], Any],
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        *,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: type[PILImage] = PILImage,
+        bs: int | None = None,
+        val_bs: int | None = None,
+        shuffle: bool = True,
+        device: Any = None,
+        num_workers: int | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Classes given by `label_func` of each file's name.
+
+        >>> dls = ImageDataLoaders.from_name_func(path, get_image_files(path), lambda name: name[0].isupper())
+        """
+        return cls.from_path_func(
+            path,
+            fnames,
+            using_attr(label_func, "name"),
+            valid_pct,
+            seed,
+            item_tfms=item_tfms,
+            batch_tfms=batch_tfms,
+            img_cls=img_cls,
+            bs=bs,
+            val_bs=val_bs,
+            shuffle=shuffle,
+            device=device,
+            num_workers=num_workers,
+            on_error=on_error,
+        )
+
+    @classmethod
+    def from_path_re(
+        cls,
+        path: StrPath,
+        fnames: Iterable[StrPath],
+        pat: str | re.Pattern[str],
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        *,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: type[PILImage] = PILImage,
+        bs: int | None = None,
+        val_bs: int | None = None,
+        shuffle: bool = True,
+        device: Any = None,
+        num_workers: int | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Classes given by the first group of the pattern in each file's whole path (with `/` on every system)."""
+        return cls.from_path_func(
+            path,
+            fnames,
+            RegexLabeller(pat),
+            valid_pct,
+            seed,
+            item_tfms=item_tfms,
+            batch_tfms=batch_tfms,
+            img_cls=img_cls,
+            bs=bs,
+            val_bs=val_bs,
+            shuffle=shuffle,
+            device=device,
+            num_workers=num_workers,
+            on_error=on_error,
+        )
+
+    @classmethod
+    def from_name_re(
+        cls,
+        path: StrPath,
+        fnames: Iterable[StrPath],
+        pat: str | re.Pattern[str],
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        *,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: type[PILImage] = PILImage,
+        bs: int | None = None,
+        val_bs: int | None = None,
+        shuffle: bool = True,
+        device: Any = None,
+        num_workers: int | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Classes given by the first group of the pattern in each file's name.
+
+        >>> dls = ImageDataLoaders.from_name_re(path, get_image_files(path), r"(.+)_\\d+.jpg$")
+        """
+        return cls.from_path_func(
+            path,
+            fnames,
+            using_attr(RegexLabeller(pat), "name"),
+            valid_pct,
+            seed,
+            item_tfms=item_tfms,
+            batch_tfms=batch_tfms,
+            img_cls=img_cls,
+            bs=bs,
+            val_bs=val_bs,
+            shuffle=shuffle,
+            device=device,
+            num_workers=num_workers,
+            on_error=on_error,
+        )
+
+    @classmethod
+    def from_lists(
+        cls,
+        path: StrPath,
+        fnames: Iterable[StrPath],
+        labels: Sequence[Any],
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        y_block: Any = None,
+        *,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: type[PILImage] = PILImage,
+        bs: int | None = None,
+        val_bs: int | None = None,
+        shuffle: bool = True,
+        device: Any = None,
+        num_workers: int | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """File names and, in the same order, their labels: classes, lists of classes, or floats (regression)."""
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        files, listed = list(as_files(fnames)), list(labels)
+        if len(files) != len(listed):
+            raise DataError(f"There are {len(files)} file names and {len(listed)} labels: expected one label a file.")
+        y_block = y_block or block_for(listed)
+        splitter = random_splitter(y_block, valid_pct, seed, second)
+        return cls._build(plan, list(zip(files, listed, strict=True)), first, second, splitter, y_block)
+
+    @classmethod
+    def from_df(
+        cls,
+        df: pd.DataFrame,
+        path: StrPath = ".",
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        fn_col: str | int = 0,
+        folder: StrPath | None = None,
+        suff: str = "",
+        label_col: str | int | Sequence[str | int] = 1,
+        label_delim: str | None = None,
+        y_block: Any = None,
+        valid_col: str | int | None = None,
+        *,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: type[PILImage] = PILImage,
+        bs: int | None = None,
+        val_bs: int | None = None,
+        shuffle: bool = True,
+        device: Any = None,
+        num_workers: int | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """File names in the column `fn_col`, below `path`/`folder` and with `suff` added; labels in `label_col`.
+
+        `label_delim` splits a label into several; several `label_col` are one label each, or, where they hold 0 and 1,
+        one class each. Rows that are true in `valid_col` are for validation.
+        """
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        get_x = FileReader(fn_col, os.path.join(path, folder or ""), suff)
+        get_y = ColReader(label_col, label_delim=label_delim)
+        check_table(df, get_x, get_y)
+        y_block = y_block or block_for_columns(df, label_col, label_delim)
+        splitter = random_splitter(y_block, valid_pct, seed, get_y) if valid_col is None else ColSplitter(valid_col)
+        return cls._build(plan, df, get_x, get_y, splitter, y_block)
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: StrPath,
+        csv_fname: StrPath = "labels.csv",
+        header: Any = "infer",
+        delimiter: str | None = None,
+        quoting: Literal[0, 1, 2, 3] = 0,
+        *,
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        fn_col: str | int = 0,
+        folder: StrPath | None = None,
+        suff: str = "",
+        label_col: str | int | Sequence[str | int] = 1,
+        label_delim: str | None = None,
+        y_block: Any = None,
+        valid_col: str | int | None = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: type[PILImage] = PILImage,
+        bs: int | None = None,
+        val_bs: int | None = None,
+        shuffle: bool = True,
+        device: Any = None,
+        num_workers: int | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """`from_df` of the table `path`/`csv_fname`; `header`, `delimiter` and `quoting` are those of pandas.
+
+        >>> dls = ImageDataLoaders.from_csv(path, folder="train", label_delim=" ", item_tfms=Resize(224))
+        """
+        return cls.from_df(
+            read_table(os.path.join(path, csv_fname), fn_col, header, delimiter, quoting),
+            path,
+            valid_pct,
+            seed,
+            fn_col,
+            folder,
+            suff,
+            label_col,
+            label_delim,
+            y_block,
+            valid_col,
+            item_tfms=item_tfms,
+            batch_tfms=batch_tfms,
+            img_cls=img_cls,
+            bs=bs,
+            val_bs=val_bs,
+            shuffle=shuffle,
+            device=device,
+            num_workers=num_workers,
+            on_error=on_error,
+        )
+
+    @classmethod
+    def _build(
+        cls, plan: _Plan, items: Any, get_x: Label | None, get_y: Label, splitter: Splitter, y_block: Any
+    ) -> Self:
+        if plan.on_error not in ("raise", "skip"):
+            raise ConfigError(f"on_error={plan.on_error!r}: choose 'raise' or 'skip'.")
+        if not isinstance(items, PathList):
+            refuse_missing(items, get_x)
+        if plan.on_error == "skip":
+            items = readable(items, get_x)
+        item_tfms = default_resize(items, get_x) if plan.item_tfms is None else plan.item_tfms
+        block = DataBlock(
+            (ImageBlock(plan.img_cls), y_block),
+            splitter=splitter,
+            get_x=get_x,
+            get_y=get_y,
+            item_tfms=item_tfms,
+            batch_tfms=plan.batch_tfms,
+        )
+        return cls.from_dblock(
+            block,
+            items,
+            plan.path,
+            plan.bs,
+            val_bs=plan.val_bs,
+            shuffle=plan.shuffle,
+            device=plan.device,
+            num_workers=plan.num_workers,
+        )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The options that all `from_…` methods share."""
+
+    path: StrPath
+    img_cls: type[PILImage]
+    item_tfms: Any
+    batch_tfms: Any
+    bs: int | None
+    val_bs: int | None
+    shuffle: bool
+    device: Any
+    num_workers: int | None
+    on_error: OnError

@@ -1,0 +1,275 @@
+"""Where every pixel goes: one geometry object per sample, which pictures, masks and points all follow.
+
+Two stages. `Crop` places one picture on the CPU (cut, pad, resize, turn). `Homographies` moves a whole batch on its
+device: 3x3 matrices, one a sample, composed from flips, rotations, zooms, warps and crops and then applied in a single
+interpolation. A matrix takes a place in the *result* to the place in the *source* that is seen there, in coordinates
+(x, y) from -1 to 1 over the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastlearn import pixels
+from fastlearn.pixels import PadMode
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SKIP = 1.25  # the source is averaged until a step spans fewer pixels than twice this; measured on photos
+GridMode = Literal["bilinear", "nearest", "bicubic"]
+
+# The eight ways to lay a square tile, as (x, y) matrices from result to source: 0 leaves it, 1 mirrors left to right.
+DIHEDRAL = (
+    ((1, 0), (0, 1)),
+    ((-1, 0), (0, 1)),
+    ((1, 0), (0, -1)),
+    ((-1, 0), (0, -1)),
+    ((0, 1), (1, 0)),
+    ((0, -1), (1, 0)),
+    ((0, 1), (-1, 0)),
+    ((0, -1), (-1, 0)),
+)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One sample's placement: the area `box` (left, top, right, bottom; pixels) of the source becomes `size` (h, w).
+
+    What of the box lies outside the source is filled as `pad_mode` says. `turn` is one of the eight `DIHEDRAL` ways to
+    lay the result, applied last; those from 4 on swap height and width.
+    """
+
+    box: tuple[float, float, float, float]
+    size: tuple[int, int]
+    pad_mode: PadMode = PadMode.Reflection
+    turn: int = 0
+
+    def apply_image(self, image: Image, method: int | None = None) -> Image:
+        """The picture placed so; bilinear unless `method` names another of Pillow's filters."""
+        return _turn(pixels.resample(image, self.box, self.size, self.pad_mode, method), self.turn)
+
+    def apply_mask(self, mask: Image, pad_mode: PadMode | None = None) -> Image:
+        """A mask placed in the same way: nearest pixel, so that no class is invented between two others."""
+        from PIL.Image import Resampling
+
+        return replace(self, pad_mode=pad_mode or self.pad_mode).apply_image(mask, Resampling.NEAREST)
+
+    def apply_points(self, points: np.ndarray) -> np.ndarray:
+        """Where points (n, 2) as (x, y) in pixels of the source come to lie, in pixels of the result."""
+        left, top, right, bottom = self.box
+        height, width = self.size
+        moved = (np.asarray(points, dtype=np.float64) - (left, top)) * (width / (right - left), height / (bottom - top))
+        to_source = np.array(DIHEDRAL[self.turn], dtype=np.float64)
+        middle = np.array([width, height]) / 2
+        new_middle = middle[::-1] if self.turn >= 4 else middle
+        return (moved - middle) @ to_source + new_middle  # the inverse of a turn is its transpose
+
+
+def _turn(image: Image, turn: int) -> Image:
+    from PIL.Image import Transpose
+
+    ways = (
+        None,
+        Transpose.FLIP_LEFT_RIGHT,
+        Transpose.FLIP_TOP_BOTTOM,
+        Transpose.ROTATE_180,
+        Transpose.TRANSPOSE,
+        Transpose.ROTATE_90,
+        Transpose.ROTATE_270,
+        Transpose.TRANSVERSE,
+    )
+    way = ways[turn]
+    return image if way is None else image.transpose(way)
+
+
+def identity(n: int) -> Tensor:
+    """(n, 3, 3) matrices that change nothing."""
+    return torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
+
+
+def dihedral(turns: Tensor) -> Tensor:
+    """Matrices of the `DIHEDRAL` ways named by `turns` (n,), 0 to 7."""
+    matrices = identity(len(turns))
+    matrices[:, :2, :2] = torch.tensor(DIHEDRAL, dtype=torch.float64)[turns]
+    return matrices
+
+
+def rotation(degrees: Tensor, size: tuple[int, int]) -> Tensor:
+    """Matrices that turn pictures of `size` (h, w) counter-clockwise, in pixels: also oblong ones keep right angles."""
+    matrices, radians = identity(len(degrees)), torch.deg2rad(degrees.double())
+    aspect = size[1] / size[0]
+    # Seen from the result, the source turns the other way; y points down.
+    matrices[:, 0, 0] = matrices[:, 1, 1] = radians.cos()
+    matrices[:, 0, 1] = -radians.sin() / aspect
+    matrices[:, 1, 0] = radians.sin() * aspect
+    return matrices
+
+
+def window(middle: Tensor, half: Tensor) -> Tensor:
+    """Matrices that show the window with centres `middle` (n, 2) and half sizes `half` (n, 2), in (x, y) of -1 to 1."""
+    matrices = identity(len(middle))
+    matrices[:, 0, 0], matrices[:, 1, 1] = half[:, 0].double(), half[:, 1].double()
+    matrices[:, :2, 2] = middle.double()
+    return matrices
+
+
+def zoom(factor: Tensor, at: Tensor) -> Tensor:
+    """Matrices that enlarge by `factor` (n,); `at` (n, 2), 0 to 1 for x and y, says which part stays in view."""
+    half = (1 / factor.double())[:, None].expand(-1, 2)
+    return window((1 - half) * (2 * at.double() - 1), half)
+
+
+def warp(tilt: Tensor) -> Tensor:
+    """Matrices that tilt by `tilt` (n, 2) about the upright and the level axis, as if seen from one side.
+
+    Each corner of the result shows the place in the source that is shifted by the tilt: with tilt (x, 0) the left edge
+    shows 1 + x of the height and the right edge 1 - x.
+    """
+    x, y = tilt.double().unbind(1)
+    one = torch.ones_like(x)
+    to_corners = torch.stack(
+        [
+            torch.stack([-one - y, -one - x], 1),
+            torch.stack([-one + y, one + x], 1),
+            torch.stack([one + y, -one + x], 1),
+            torch.stack([one - y, one - x], 1),
+        ],
+        1,
+    )
+    return _from_corners(to_corners)
+
+
+def _from_corners(seen: Tensor) -> Tensor:
+    """The homographies that take the corners (-1,-1), (-1,1), (1,-1), (1,1) to `seen` (n, 4, 2)."""
+    corners = torch.tensor([(-1, -1), (-1, 1), (1, -1), (1, 1)], dtype=torch.float64)
+    n = len(seen)
+    # u = (ax + by + c) / (gx + hy + 1), and likewise v: two linear equations a corner for the eight unknowns.
+    known = torch.cat([corners, torch.ones(4, 1, dtype=torch.float64)], 1).expand(n, 4, 3)
+    nil = torch.zeros(n, 4, 3, dtype=torch.float64)
+    rows_u = torch.cat([known, nil, -seen[:, :, :1] * corners], 2)
+    rows_v = torch.cat([nil, known, -seen[:, :, 1:] * corners], 2)
+    solved = torch.linalg.solve(torch.cat([rows_u, rows_v], 1), torch.cat([seen[:, :, 0], seen[:, :, 1]], 1))
+    return torch.cat([solved, torch.ones(n, 1, dtype=torch.float64)], 1).view(n, 3, 3)
+
+
+def choose(matrices: Tensor, chosen: Tensor) -> Tensor:
+    """`matrices` where `chosen` (n,) is true, the identity elsewhere."""
+    return torch.where(chosen[:, None, None], matrices, identity(1))
+
+
+@dataclass(frozen=True)
+class Homographies:
+    """A batch's placement: (n, 3, 3) `matrices` on the CPU and the `size` (h, w) of the result."""
+
+    matrices: Tensor
+    size: tuple[int, int]
+    mode: GridMode = "bilinear"
+    pad_mode: PadMode = PadMode.Reflection
+    align_corners: bool = True
+
+    def then(self, later: Homographies) -> Homographies:
+        """This placement followed by `later`, as one."""
+        return replace(later, matrices=self.matrices @ later.matrices)
+
+    def apply_images(self, images: Tensor) -> Tensor:
+        """Floats (n, c, h, w) placed so, in one interpolation; the very same tensor when nothing changes."""
+        turns = self._turns_only(images.shape)
+        return self._sample(images, self.mode, self.pad_mode) if turns is None else _lay(images, turns)
+
+    def apply_masks(self, masks: Tensor) -> Tensor:
+        """Integer masks (n, h, w) placed so: nearest pixel, background (0) outside when the padding is zeros."""
+        turns = self._turns_only(masks.shape)
+        if turns is not None:
+            return _lay(masks, turns)
+        return self._sample(masks[:, None].float(), "nearest", self.pad_mode)[:, 0].round().to(masks.dtype)
+
+    def apply_points(self, points: Tensor) -> Tensor:
+        """Points (n, p, 2) as (x, y) from -1 to 1 over the picture, moved with what they mark."""
+        inverse = torch.linalg.inv(self.matrices).to(points.device, torch.float32)
+        ones = torch.ones_like(points[..., :1])
+        moved = torch.cat([points, ones], -1).float() @ inverse.transpose(1, 2)
+        return (moved[..., :2] / moved[..., 2:]).to(points.dtype)
+
+    def _turns_only(self, shape: torch.Size) -> list[int] | None:
+        """The `DIHEDRAL` way of each sample where no interpolation is needed at all, else None."""
+        height, width = shape[-2:]
+        if (height, width) != tuple(self.size):
+            return None
+        ways = dihedral(torch.arange(8))
+        same = (self.matrices[:, None] == ways).flatten(2).all(2)  # (n, 8)
+        turns = same.double().argmax(1).tolist()
+        square = height == width or max(turns, default=0) < 4
+        return turns if square and bool(same.any(1).all()) else None
+
+    def _sample(self, images: Tensor, mode: GridMode, pad_mode: PadMode) -> Tensor:
+        placed = self
+        if mode != "nearest" and (factor := self._shrinkage(images.shape)) > 1:
+            placed = replace(self, matrices=_pooling(images.shape, factor, self.align_corners) @ self.matrices)
+            images = F.avg_pool2d(images, factor, ceil_mode=True, count_include_pad=False)
+        grid = placed._grid(images.device).to(images.dtype)
+        return F.grid_sample(images, grid, mode, pad_mode.value, self.align_corners)
+
+    def _grid(self, device: torch.device) -> Tensor:
+        """(n, h, w, 2): where each pixel of the result looks."""
+        x, y = (_centres(length, self.align_corners, device) for length in (self.size[1], self.size[0]))
+        matrices = self.matrices.float().to(device, non_blocking=True)[:, :, :, None, None]  # (n, 3, 3, 1, 1)
+        seen = matrices[:, :, 0] * x + (matrices[:, :, 1] * y[:, None] + matrices[:, :, 2])  # (n, 3, h, w)
+        grid = seen[:, :2]
+        if bool((self.matrices[:, 2] != torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)).any()):
+            grid = grid / seen[:, 2:]
+        return grid.permute(0, 2, 3, 1)
+
+    def _shrinkage(self, shape: torch.Size) -> int:
+        """By how much to average the source first, so that bilinear sampling does not skip pixels of it.
+
+        From the sample that is shrunk least, by the areas that the matrices say, so that none gets blurred.
+        """
+        areas = torch.linalg.det(self.matrices[:, :2, :2]).abs()
+        ratio = shape[-1] * shape[-2] / (self.size[0] * self.size[1])
+        return max(1, int(math.sqrt(float(areas.min()) * ratio) / SKIP))
+
+
+def _pooling(shape: torch.Size, factor: int, align_corners: bool) -> Tensor:
+    """The matrix that takes coordinates of a picture to those of the same picture averaged in `factor` by `factor`."""
+    matrix = torch.eye(3, dtype=torch.float64)
+    for axis, length in enumerate((shape[-1], shape[-2])):
+        pooled = math.ceil(length / factor)
+        if align_corners:  # pixel centres: (x + 1) / 2 * (length - 1) + 1/2 from the left edge
+            scale = (length - 1) / factor / max(pooled - 1, 1)
+            offset = ((length / factor) - 1) / max(pooled - 1, 1) - 1
+        else:
+            scale = length / factor / pooled
+            offset = scale - 1
+        matrix[axis, axis], matrix[axis, 2] = scale, offset
+    return matrix
+
+
+def _centres(length: int, align_corners: bool, device: torch.device) -> Tensor:
+    """Pixel centres from -1 to 1, either with the outermost on the ends or half a pixel inside."""
+    edge = 1.0 if align_corners and length > 1 else (length - 1) / length
+    return torch.linspace(-edge, edge, length, device=device)
+
+
+def _lay(images: Tensor, turns: list[int]) -> Tensor:
+    """Mirror and turn without interpolating; the very same tensor when no sample is to be turned."""
+    if not any(turns):
+        return images
+    result = torch.empty_like(images)
+    for turn in sorted(set(turns)):
+        rows = torch.tensor([i for i, way in enumerate(turns) if way == turn]).to(images.device, non_blocking=True)
+        part = images.index_select(0, rows)
+        (xx, xy), (yx, yy) = DIHEDRAL[turn]
+        if turn >= 4:  # source x comes from result y
+            part = part.transpose(-1, -2)
+        signs = {-1: yx, -2: xy} if turn >= 4 else {-1: xx, -2: yy}
+        flips = [axis for axis, sign in signs.items() if sign < 0]
+        result.index_copy_(0, rows, part.flip(flips) if flips else part)
+    return result

@@ -1,0 +1,254 @@
+"""Where labelled pictures come from: folders by convention, lists of files, tables; checked when they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastlearn.data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock
+from fastlearn.data.files import get_image_files
+from fastlearn.data.label import ColReader, call_getter, item_at, read_all, row_of, select
+from fastlearn.data.part import as_block
+from fastlearn.data.split import RandomSplitter, Splitter, StratifiedSplitter
+from fastlearn.data.targets import Category, is_nan
+from fastlearn.errors import DataError, ImageError, near
+from fastlearn.lists import L
+from fastlearn.paths import Path, PathList, printable, siblings_like
+from fastlearn.pixels import image_size, open_image
+from fastlearn.vision.transforms import Resize
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+StrPath = str | os.PathLike[str]
+Label = Callable[[Any], Any]
+
+TRAIN_NAMES = ("train", "training")
+VALID_NAMES = ("valid", "val", "validation", "test", "testing")
+DEFAULT_PX = 224
+LARGEST_KEPT_PX = 512
+PEEKED = 64  # headers that are read to learn whether pictures differ in size
+
+
+class FileReader(ColReader):
+    """A column of file names as paths below `pref`; absolute ones stay as they are."""
+
+    def _finish(self, value: Any, col: str | int) -> Any:
+        if is_nan(value):
+            raise DataError(f"Column {col!r} has a row without a file name (NaN). Type df.dropna(subset=[{col!r}]).")
+        return Path(os.path.join(self.pref, f"{value}{self.suff}"))
+
+
+def find_by_folders(
+    path: StrPath, train: str, valid: str, valid_pct: float | None, seed: int | None
+) -> tuple[PathList, Splitter]:
+    """The pictures of a folder of folders, and how to split them; see `ImageDataLoaders.from_folder`."""
+    if valid_pct is not None:
+        return _of_classes(get_image_files(path), path), StratifiedSplitter(valid_pct, seed)
+    there = _folders(path)
+    train_name = _pick("train", train, TRAIN_NAMES, there, path)
+    valid_name = _pick("valid", valid, VALID_NAMES, there, path)
+    if train_name and valid_name:
+        files = get_image_files(path, folders=[train_name, valid_name])
+        return files, _ByTop(path, train_name, valid_name)
+    files = get_image_files(path, folders=train_name)
+    return _of_classes(files, Path(path) / train_name if train_name else path), StratifiedSplitter(0.2, seed)
+
+
+def _folders(path: StrPath) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        get_image_files(path)  # raises the error that says what is wrong with the folder
+        raise
+
+
+def _pick(option: str, wanted: str, usual: Sequence[str], there: Sequence[str], path: StrPath) -> str | None:
+    """The folder of one side; None when the default is not there under any of its usual names."""
+    if wanted in there:
+        return wanted
+    if wanted == usual[0]:
+        by_lower = {name.lower(): name for name in there}
+        return next((by_lower[name] for name in usual if name in by_lower), None)
+    raise DataError(
+        f"There is no folder {wanted!r} in {printable(path)} ({option}={wanted!r}). It holds "
+        f"{', '.join(map(repr, there[:8])) or 'no folder'}.{near(wanted, there)}"
+    )
+
+
+class _ByTop:
+    """Splits by the folder directly under `path`, and refuses a side without pictures."""
+
+    def __init__(self, path: StrPath, train: str, valid: str) -> None:
+        self.path, self.train, self.valid = path, train, valid
+
+    def __call__(self, items: Any) -> tuple[np.ndarray, np.ndarray]:
+        start = len(os.path.join(os.fspath(self.path), ""))
+        texts = items.text if isinstance(items, PathList) else map(os.fspath, items)
+        is_valid = np.fromiter((text.startswith(self.valid + os.sep, start) for text in texts), bool, len(items))
+        for name, empty in ((self.train, is_valid.all()), (self.valid, not is_valid.any())):
+            if empty:
+                get_image_files(os.path.join(self.path, name))  # raises the error that says what is there instead
+        return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
+
+
+def _of_classes(files: PathList, path: StrPath) -> PathList:
+    """The files, unless none of them lies in a folder of its own: then there are no classes."""
+    root = os.path.join(os.fspath(path), "")
+    if all(os.sep not in text[len(root) :] for text in files.text):
+        raise DataError(
+            f"The {len(files)} images of {printable(path)} lie directly in it: there is no folder for each class. "
+            f"Expected {printable(path)}/<class>/*.jpg. Labels in the file names? Use ImageDataLoaders.from_name_re or "
+            "from_name_func. Labels in a CSV? Use ImageDataLoaders.from_csv."
+        )
+    return files
+
+
+def as_files(fnames: Iterable[StrPath]) -> Any:
+    """The file names as a list of paths; pictures and arrays as they are."""
+    if isinstance(fnames, PathList):
+        return fnames
+    if isinstance(fnames, (str, os.PathLike)):
+        name = printable(fnames)
+        raise DataError(f"fnames takes a list of files, not {name!r}. Type get_image_files({name!r}).")
+    listed = list(fnames)
+    if not listed:
+        raise DataError("fnames is empty: there are no pictures. Type get_image_files(path).")
+    return PathList(listed) if all(isinstance(name, (str, os.PathLike)) for name in listed) else listed
+
+
+def first(item: Any) -> Any:
+    """The file of a (file, label) pair."""
+    return item[0]
+
+
+def second(item: Any) -> Any:
+    """The label of a (file, label) pair."""
+    return item[1]
+
+
+def block_for(labels: Sequence[Any]) -> Any:
+    """The block that suits labels: lists of classes, floats, or classes."""
+    known = [label for label in labels if not is_nan(label)]
+    if known and all(isinstance(label, (list, tuple, set)) for label in known):
+        return MultiCategoryBlock()
+    if known and all(isinstance(label, (float, np.floating)) for label in known):
+        return RegressionBlock()
+    return CategoryBlock()
+
+
+def block_for_columns(df: pd.DataFrame, label_col: Any, label_delim: str | None) -> Any:
+    """The block that suits one or several columns of labels."""
+    if label_delim is not None:
+        return MultiCategoryBlock()
+    if isinstance(label_col, (str, int)) or len(label_col) == 1:
+        return CategoryBlock()
+    columns = [row_of(df, col) for col in label_col]
+    if all(column.isin([0, 1]).all() for column in columns):
+        return MultiCategoryBlock(encoded=True, vocab=[column.name for column in columns])
+    return MultiCategoryBlock()
+
+
+def random_splitter(y_block: Any, valid_pct: float, seed: int | None, get_y: Label) -> Splitter:
+    """A random part, of every class where an item has one."""
+    one_class = isinstance(as_block(y_block), Category)
+    return StratifiedSplitter(valid_pct, seed, get_y) if one_class else RandomSplitter(valid_pct, seed)
+
+
+def read_table(path: str, fn_col: str | int, header: Any, delimiter: str | None, quoting: Any) -> pd.DataFrame:
+    """A CSV file; file names that look like numbers keep their zeros. Raises DataError that names the file."""
+    import pandas as pd
+
+    def read(text: dict[Any, type] | None = None) -> pd.DataFrame:
+        return pd.read_csv(path, header=header, sep=delimiter or ",", quoting=quoting, dtype=text)
+
+    try:
+        frame = read()
+        name = row_of(frame, fn_col).name
+        return read({name: str}) if frame[name].dtype.kind in "iuf" else frame
+    except DataError as error:
+        raise DataError(f"{printable(path)}: {error}") from error
+    except OSError as error:
+        hint = siblings_like(path) if isinstance(error, FileNotFoundError) else ""
+        raise DataError(f"The table {printable(path)} cannot be read: {error.strerror}.{hint}") from error
+    except (ValueError, UnicodeError) as error:  # pandas' parser errors are ValueErrors
+        raise DataError(f"{printable(path)} is not a table that pandas can read: {error}.") from error
+
+
+def check_table(df: Any, *readers: ColReader) -> None:
+    """Every column that is to be read is there."""
+    if not hasattr(df, "iloc") or not hasattr(df, "columns"):
+        raise DataError(f"from_df takes a pandas DataFrame, not {type(df).__name__}. A CSV file? Use from_csv.")
+    if not len(df):
+        raise DataError("The table has no rows.")
+    for reader in readers:
+        for col in reader.cols:
+            row_of(df, col)
+
+
+def _paths(items: Any, get_x: Label | None) -> list[Any]:
+    return list(items.text) if isinstance(items, PathList) else read_all(get_x, items, "get_x")
+
+
+def refuse_missing(items: Any, get_x: Label | None) -> None:
+    """Every file is there: a listing of each folder, not a look at each file."""
+    by_folder: dict[str, set[str]] = {}
+    missing: list[str] = []
+    files = [os.fspath(path) for path in _paths(items, get_x) if isinstance(path, (str, os.PathLike))]
+    for path in files:
+        folder, name = os.path.split(path)
+        if folder not in by_folder:
+            by_folder[folder] = set(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else set()
+        if name not in by_folder[folder]:
+            missing.append(path)
+    if missing:
+        folder, name = os.path.split(missing[0])
+        hint = near(name, sorted(by_folder[folder])[:5000]) or siblings_like(missing[0])
+        shown = ", ".join(map(printable, missing[:3])) + (", …" if len(missing) > 3 else "")
+        raise DataError(
+            f"{len(missing)} of {len(files)} files are missing: {shown}.{hint} Check path, folder and suff "
+            "(what is added to the names)."
+        )
+
+
+def readable(items: Any, get_x: Label | None) -> Any:
+    """The items whose files can be opened; says how many could not."""
+    from fastlearn.data.checks import verify_images
+
+    paths = _paths(items, get_x)
+    failed = {os.fspath(path) for path in verify_images(paths)}
+    keep = [i for i, path in enumerate(paths) if os.fspath(path) not in failed]
+    if not keep:
+        raise DataError(f"None of the {len(paths)} files can be read, such as {printable(paths[0])}.")
+    if failed:
+        named = ", ".join(printable(path) for path in sorted(failed)[:3]) + (", …" if len(failed) > 3 else "")
+        print(f"Left out {len(paths) - len(keep)} of {len(paths)} files that cannot be read: {named}")
+    return items if len(keep) == len(paths) else select(items, keep) if hasattr(items, "iloc") else L(items)[keep]
+
+
+def default_resize(items: Any, get_x: Label | None) -> list[Resize]:
+    """What is done to pictures when the user names no item transform: to the size they share, else to 224 by 224."""
+    n = len(items)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, PEEKED)).astype(int))
+    sizes = {size for i in chosen if (size := _peek(call_getter(get_x, item_at(items, int(i)), "get_x"))) is not None}
+    if len(sizes) == 1 and max(next(iter(sizes))) <= LARGEST_KEPT_PX:
+        return [Resize(next(iter(sizes)))]
+    if sizes:
+        why = "differ in size" if len(sizes) > 1 else f"are large ({'x'.join(map(str, next(iter(sizes))))})"
+        print(f"The pictures {why}: each becomes {DEFAULT_PX}x{DEFAULT_PX}, as with item_tfms=Resize({DEFAULT_PX}).")
+    return [Resize(DEFAULT_PX)]
+
+
+def _peek(source: Any) -> tuple[int, int] | None:
+    """(height, width), or None for a file that cannot be read: the checks before training name those."""
+    try:
+        if isinstance(source, (str, os.PathLike)):
+            return image_size(source)
+        picture = open_image(source)
+        return picture.height, picture.width
+    except ImageError:
+        return None

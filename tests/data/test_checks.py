@@ -1,0 +1,325 @@
+"""Every fault of a data set, made on purpose in a temporary folder, is found and named, and nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastlearn.data import examine as examine_module
+from fastlearn.data.checks import check_dataloaders, check_folder, check_images, verify_images
+from fastlearn.data.examine import examine, in_threads
+from fastlearn.data.report import Finding, Report
+from fastlearn.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+def picture(path: Path, size: tuple[int, int] = (12, 16), **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(RNG.integers(0, 255, (*size, 3), dtype=np.uint8)).save(path, **options)  # type: ignore[arg-type]
+    return path
+
+
+def bomb(path: Path) -> Path:
+    """A PNG of a few bytes whose header promises 60,000 x 60,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"x") + chunk(b"IEND", b""))
+    return path
+
+
+def cut(path: Path, part: float = 0.5) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * part)])
+    return path
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    for side, n in (("train", 3), ("valid", 2)):
+        for name in ("cat", "dog"):
+            for i in range(n):
+                picture(tmp_path / "pets" / side / name / f"{i}.png")
+    return tmp_path / "pets"
+
+
+def the(report: Report, kind: str) -> Finding:
+    found = [finding for finding in report.findings if finding.kind == kind]
+    assert len(found) == 1, str(report)
+    return found[0]
+
+
+def test_a_good_folder_has_nothing_to_complain_of(pets: Path) -> None:
+    report = check_folder(pets)
+    assert report.findings == ()
+    assert report.ok
+    assert report.n_checked == 10
+    assert "10 pictures checked" in str(report)
+    assert "nothing to complain of" in str(report)
+    report.raise_for_errors()
+
+
+FAULTS: dict[str, Callable[[Path], object]] = {
+    "empty": lambda p: p.write_bytes(b""),
+    "not_an_image": lambda p: p.write_text("<html>Not found</html>"),
+    "damaged": lambda p: cut(picture(p, (64, 64))),
+    "bomb": bomb,
+    "missing": lambda p: p.symlink_to("nowhere"),
+}
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("name", ["plain.png", "with space é 🐈.png", "two\nlines.png"])
+def test_each_fault_of_a_file_is_named(pets: Path, kind: str, name: str, thorough: bool) -> None:
+    bad = pets / "train" / "cat" / name
+    FAULTS[kind](bad)
+    report = check_folder(pets, thorough=thorough)
+    assert the(report, kind).severity == "error"
+    assert the(report, kind).paths == (bad,)
+    assert report.unreadable == [bad]
+    assert 'on_error="skip"' in the(report, kind).fix
+    assert len(str(report).splitlines()) <= 5
+    with pytest.raises(DataError, match="1 file is"):
+        report.raise_for_errors()
+    assert verify_images([bad, pets / "train/cat/0.png"]) == [bad]
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+@pytest.mark.parametrize("part", [0.3, 0.9, 0.99])
+def test_truncated_jpegs_are_found_without_decoding_all(tmp_path: Path, thorough: bool, part: float) -> None:
+    good, bad = picture(tmp_path / "good.jpg", (200, 200)), picture(tmp_path / "bad.jpg", (200, 200))
+    cut(bad, part)
+    assert check_images([good, bad], thorough=thorough).paths("damaged") == [bad]
+
+
+def test_a_jpeg_with_something_after_its_end_is_good(tmp_path: Path) -> None:
+    path = picture(tmp_path / "phone.jpg", (64, 64))
+    path.write_bytes(path.read_bytes() + b"trailer" * 100)
+    assert examine(path, thorough=False).fault is None
+
+
+def test_a_bomb_is_never_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(examine_module, "_digest", lambda _: pytest.fail("decoded"))
+    for size in ((11, 10), (30, 30)):  # Pillow itself warns of the first and refuses the second
+        assert check_images([picture(tmp_path / "large.png", size)]).paths("bomb") == [tmp_path / "large.png"]
+
+
+def test_files_that_may_not_be_read(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = pets / "train" / "cat" / "0.png"
+    real_open = open
+
+    def guarded(path: object, *args: object, **options: object) -> object:
+        if str(path) == str(locked):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_open(path, *args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("builtins.open", guarded)  # chmod does not stop root
+    finding = the(check_folder(pets), "no_permission")
+    assert finding.paths == (locked,)
+    assert "not readable for you" in finding.message
+
+
+def test_a_folder_or_nothing_in_a_list_of_files(tmp_path: Path) -> None:
+    report = check_images([tmp_path, tmp_path / "gone.png", "nul\0byte.png"])
+    assert report.paths("folder") == [tmp_path]
+    assert len(report.paths("missing")) == 2
+
+
+def test_a_wrong_ending_is_a_warning(pets: Path) -> None:
+    picture(pets / "train" / "cat" / "x.jpg", format="PNG")
+    picture(pets / "train" / "cat" / "y.jpeg", format="JPEG")
+    report = check_folder(pets)
+    assert report.ok
+    assert the(report, "wrong_name").details == (f"{pets / 'train/cat/x.jpg'} is PNG",)
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+def test_the_same_picture_in_train_and_valid(pets: Path, thorough: bool) -> None:
+    shutil.copy(pets / "train/cat/1.png", pets / "valid/cat/other name.png")
+    report = check_folder(pets, thorough=thorough)
+    leak = the(report, "leak")
+    assert leak.severity == "error"
+    assert leak.paths == (pets / "valid/cat/other name.png",)
+    assert leak.details == (f"{pets / 'train/cat/1.png'} = {pets / 'valid/cat/other name.png'}",)
+    for path in report.paths("leak"):  # what the fix says
+        path.unlink()
+    assert check_folder(pets).findings == ()
+
+
+def test_the_same_pixels_in_another_file(pets: Path) -> None:
+    with Image.open(pets / "train/cat/1.png") as image:
+        image.save(pets / "valid/cat/again.png", compress_level=0)
+        image.save(pets / "valid/cat/again.bmp")
+    report = check_folder(pets)
+    assert set(the(report, "leak").paths) == {pets / "valid/cat/again.png", pets / "valid/cat/again.bmp"}
+    assert check_folder(pets, thorough=False).ok
+
+
+def test_the_same_jpeg_with_other_metadata(tmp_path: Path) -> None:
+    a = picture(tmp_path / "a.jpg", (40, 40))
+    b = tmp_path / "b.jpg"
+    comment = b"\xff\xfe" + struct.pack(">H", 2 + 5) + b"hello"
+    b.write_bytes(a.read_bytes()[:2] + comment + a.read_bytes()[2:])
+    assert check_images([a, b]).paths("duplicate") == [b]
+
+
+def test_repetition_and_two_labels(pets: Path) -> None:
+    shutil.copy(pets / "train/cat/0.png", pets / "train/cat/9.png")
+    shutil.copy(pets / "train/dog/0.png", pets / "train/cat/8.png")
+    report = check_folder(pets)
+    assert report.ok
+    assert set(the(report, "duplicate").paths) == {pets / "train/cat/9.png", pets / "train/dog/0.png"}
+    assert set(the(report, "two_labels").paths) == {pets / "train/cat/8.png", pets / "train/dog/0.png"}
+
+
+def test_only_files_of_one_length_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [picture(tmp_path / f"{i}.bmp", (8, 8 + i // 2)) for i in range(6)]
+    paths += [picture(tmp_path / f"{i}.bmp", (8, 40)) for i in (6, 7)]
+    for path in paths[6:]:
+        path.write_bytes(path.read_bytes())
+    read = []
+    real = examine_module._head_digest
+    monkeypatch.setattr(examine_module, "_head_digest", lambda path: read.append(path) or real(path))
+    shutil.copy(paths[7], paths[6])
+    assert check_images(paths[:1] + paths[2:3] + paths[6:], thorough=False).paths("duplicate") == [paths[7]]
+    assert read == paths[6:]
+
+
+def test_one_class_only(tmp_path: Path) -> None:
+    picture(tmp_path / "cat" / "0.png")
+    finding = the(check_folder(tmp_path), "one_class")
+    assert "'cat'" in finding.message
+    assert "from_csv" in finding.fix
+
+
+def test_classes_on_one_side_only(pets: Path) -> None:
+    shutil.move(pets / "train" / "dog", pets / "train" / "cow")
+    report = check_folder(pets)
+    assert the(report, "class_not_in_train").severity == "error"
+    assert "1 class for validation but not for training: 'dog'" in the(report, "class_not_in_train").message
+    assert the(report, "class_not_in_valid").severity == "warning"
+    assert "'cow'" in the(report, "class_not_in_valid").message
+
+
+def test_an_empty_class_folder(pets: Path) -> None:
+    (pets / "train" / "cow").mkdir()
+    (pets / "train" / "pig").mkdir()
+    (pets / "train" / "pig" / "notes.txt").write_text("")
+    report = check_folder(pets)
+    assert the(report, "empty_class").paths == (pets / "train" / "cow", pets / "train" / "pig")
+    assert "2 class folders without a picture" in the(report, "empty_class").message
+    assert "1 .txt" in the(report, "other_files").message
+
+
+def test_uneven_classes(tmp_path: Path) -> None:
+    for i in range(20):
+        picture(tmp_path / "cat" / f"{i}.png", (4, 4))
+    picture(tmp_path / "dog" / "0.png", (4, 4))
+    finding = the(check_folder(tmp_path), "uneven")
+    assert finding.severity == "warning"
+    assert "20 of 'cat', 1 of 'dog'" in finding.message
+    assert 'weights="balanced"' in finding.fix
+
+
+def test_sizes(pets: Path) -> None:
+    picture(pets / "train" / "cat" / "dot.png", (1, 1))
+    report = check_folder(pets)
+    assert the(report, "tiny").paths == (pets / "train" / "cat" / "dot.png",)
+    assert "1 to 12 high and 1 to 16 wide" in the(report, "sizes").message
+    assert the(report, "sizes").severity == "note"
+
+
+@pytest.mark.parametrize("name", ["val", "validation", "test", "Valid"])
+def test_names_of_the_validation_folder(pets: Path, name: str) -> None:
+    os.rename(pets / "valid", pets / name)
+    shutil.copy(pets / "train/cat/1.png", pets / name / "cat" / "1b.png")
+    assert check_folder(pets).paths("leak") == [pets / name / "cat" / "1b.png"]
+
+
+def test_folders_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "pets").mkdir()
+    with pytest.raises(DataError, match="Did you mean 'pets'"):
+        check_folder(tmp_path / "petz")
+    with pytest.raises(DataError, match="the folder is empty"):
+        check_folder(tmp_path / "pets")
+    (tmp_path / "pets" / "a.txt").write_text("")
+    with pytest.raises(DataError, match=r"No images .*found 1 \.txt file"):
+        check_folder(tmp_path / "pets")
+    with pytest.raises(DataError, match="is a file, not a folder"):
+        check_folder(tmp_path / "pets" / "a.txt")
+
+
+def test_a_loop_of_links_ends(pets: Path) -> None:
+    (pets / "train" / "cat" / "loop").symlink_to(pets / "train")
+    assert check_folder(pets).n_checked == 10
+
+
+def test_nothing_is_changed(pets: Path) -> None:
+    FAULTS["damaged"](pets / "train" / "cat" / "bad.png")
+    shutil.copy(pets / "train/cat/1.png", pets / "valid/cat/leak.png")
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in pets.rglob("*")}
+    check_folder(pets)
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in pets.rglob("*")} == before
+
+
+def test_many_findings_stay_short_and_html_is_escaped(pets: Path) -> None:
+    for i in range(12):
+        (pets / "train" / "cat" / f"<b>{i}.png").write_bytes(b"")
+    report = check_folder(pets)
+    assert "… and 7 more" in str(report)
+    page = report._repr_html_()
+    assert "&lt;b&gt;0.png" in page
+    assert "<b>0.png" not in page
+
+
+def test_the_gravest_comes_first(pets: Path) -> None:
+    (pets / "train" / "cat" / "a.txt").write_text("")
+    picture(pets / "train" / "cat" / "x.jpg", format="PNG")
+    (pets / "train" / "cat" / "empty.png").write_bytes(b"")
+    report = check_folder(pets)
+    assert [finding.severity for finding in report.findings] == ["error", "warning", "note"]
+    assert [len(report.errors), len(report.warnings)] == [1, 1]
+    assert "1 error, 1 warning, 1 note" in str(report)
+
+
+def test_loaders_of_items(pets: Path) -> None:
+    def side(name: str) -> SimpleNamespace:
+        files = sorted((pets / name).rglob("*.png"))
+        raw = (files, [file.parent.name for file in files])
+        dataset = type("Items", (), {"__len__": lambda _: len(files), "read": lambda _, i, part: raw[part][i]})()
+        dataset.kinds, dataset.raw, dataset.split = ("image", "category"), raw, name
+        return SimpleNamespace(dataset=dataset)
+
+    shutil.copy(pets / "train/cat/1.png", pets / "valid/dog/leak.png")
+    (pets / "train" / "cat" / "empty.png").write_bytes(b"")
+    foreign = SimpleNamespace(dataset=[1, 2])
+    report = check_dataloaders(SimpleNamespace(loaders=[side("train"), side("valid"), foreign]))  # type: ignore[arg-type]
+    assert report.n_checked == 12
+    assert report.paths("leak") == [pets / "valid/dog/leak.png"]
+    assert report.unreadable == [pets / "train/cat/empty.png"]
+    assert "The valid loader holds list" in the(report, "foreign").message
+
+
+def test_an_interrupt_stops_the_threads() -> None:
+    def work(i: int) -> int:
+        if i == 3:
+            raise KeyboardInterrupt
+        return i
+
+    with pytest.raises(KeyboardInterrupt):
+        in_threads(work, list(range(1000)), "", max_workers=2)
+    assert in_threads(lambda i: i * 2, list(range(100)), "", max_workers=2) == list(range(0, 200, 2))

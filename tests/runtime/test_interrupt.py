@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from fastlearn.runtime.interrupt import DeferredInterrupt
+
+
+def test_the_first_press_waits_and_the_second_is_at_once():
+    with DeferredInterrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.requested
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.check()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_the_handler_from_before_is_put_back():
+    before = signal.getsignal(signal.SIGINT)
+    with DeferredInterrupt():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_program_with_a_handler_of_its_own_keeps_it():
+    seen = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        with DeferredInterrupt() as interrupt:
+            signal.raise_signal(signal.SIGINT)
+            interrupt.check()
+        assert seen == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_in_another_thread_it_does_nothing():
+    states = []
+
+    def run() -> None:
+        with DeferredInterrupt() as interrupt:
+            states.append(interrupt.requested)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert states == [False]
