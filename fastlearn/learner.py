@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -41,8 +41,8 @@ from fastlearn.training.groups import (
     split_parameters,
 )
 from fastlearn.training.loop import StepFunction, default_step, run_fit, valid_pass
-from fastlearn.training.lr_find import LRFinder, RisingRate, SuggestFunction, check_range
-from fastlearn.training.lr_suggest import suggest, valley
+from fastlearn.training.lr_find import LRFinder, RisingRate, check_range
+from fastlearn.training.lr_suggest import SuggestFunc, suggest, valley
 from fastlearn.training.optimizer import Adam, check_lr, lr_groups, make_optimizer
 from fastlearn.training.predict import FirstBatches, Predictions, predict_loader
 from fastlearn.training.preflight import first_samples, preflight
@@ -51,9 +51,6 @@ from fastlearn.training.schedule import Schedule
 from fastlearn.training.snapshot import preserved
 from fastlearn.training.state import FitPlan, TrainState
 from fastlearn.training.summary import layer_table, parameter_counts
-
-if TYPE_CHECKING:
-    from fastlearn.data.loaders import Loader
 
 LR = float | slice | Sequence[float]
 OptFunc = Callable[..., torch.optim.Optimizer]
@@ -348,7 +345,7 @@ class Learner:
         num_it: int = 100,
         stop_div: bool = True,
         show_plot: bool = True,
-        suggest_funcs: SuggestFunction | Sequence[SuggestFunction] = valley,
+        suggest_funcs: SuggestFunc | str | Sequence[SuggestFunc | str] = valley,
     ) -> Any:
         """Try `num_it` steps with a rising rate and suggest one; afterwards nothing has changed, generators included.
 
@@ -356,7 +353,6 @@ class Learner:
         curve is in `learn.recorder.plot_lr_find()`; a notebook shows it at once.
         """
         check_range(start_lr, end_lr, num_it)
-        functions = list(suggest_funcs) if isinstance(suggest_funcs, (list, tuple)) else [suggest_funcs]
         finder = LRFinder(num_it, stop_div)
         optimizer = self.opt or self.create_opt()
         n_batches = max(1, len(self.dls.train))
@@ -370,7 +366,7 @@ class Learner:
             state.epoch = state.step = 0
             run_fit(state, self.step)
         result = finder.result
-        result.suggestions = suggest(result.lrs, result.losses, num_it, functions)
+        result.suggestions = suggest(result.lrs, result.losses, num_it, suggest_funcs)
         self.recorder.lr_finder = result
         if show_plot and _in_notebook():
             self.recorder.plot_lr_find()
@@ -551,7 +547,7 @@ class Learner:
         finally:
             self.recorder.continue_story(False)
 
-    def _loader(self, ds_idx: int, dl: Any) -> Loader:
+    def _loader(self, ds_idx: int, dl: Any) -> Any:
         if dl is None:
             loaders = self.dls.loaders
             if not -len(loaders) <= ds_idx < len(loaders):

@@ -99,7 +99,7 @@ class PathList(L[Path]):
     def of_text(cls, texts: list[str], folders: tuple[np.ndarray, list[str]] | None = None) -> PathList:
         """A list of paths that are known to be strings, and perhaps their `folders`."""
         made = cls()
-        list.extend(made, texts)  # type: ignore[arg-type]
+        list.extend(made, texts)  # type: ignore[arg-type,misc]
         made._known = folders
         return made
 

@@ -145,7 +145,8 @@ def resample(
 ) -> Image:
     """The part `box` (left, top, right, bottom, in pixels) of a picture at `size` (h, w), smoothed when it shrinks.
 
-    Bilinear by default. What of the box lies outside the picture is filled as `pad_mode` says.
+    Bilinear by default. What of the box lies outside the picture is filled as `pad_mode` says. The very same picture
+    when nothing changes.
     """
     from PIL import Image as pil
 
@@ -159,7 +160,7 @@ def resample(
     height, width = down[1] - down[0], across[1] - across[0]
     whole = inside == (0.0, 0.0, float(image.width), float(image.height))
     if whole and (width, height) == image.size:
-        part = image.copy()
+        part = image
     else:
         part = image.resize((width, height), method, box=inside)
     if (height, width) == tuple(size):

@@ -58,12 +58,17 @@ def test_base_path_shortens_the_repr(folder: Path, no_base: None) -> None:
 
 def test_pathlist_is_a_list_of_paths() -> None:
     paths = PathList(["d/a.png", "d/b.png", "e/c.png"])
-    assert all(type(p) is Path for p in [*paths, *reversed(paths), paths[0], *paths[1:], *paths[[0, 2]], *paths[np.array([1])]])
+    seen = [*paths, *reversed(paths), paths[0], *paths[1:], *paths[[0, 2]], *paths[np.array([1])]]
+    assert {type(p) for p in seen} == {Path}
     assert type(paths[:2]) is PathList and repr(paths[:1]) == "(#1) [Path('d/a.png')]"
     assert paths == [Path(p) for p in ("d/a.png", "d/b.png", "e/c.png")] and paths != paths[:2] and paths != 3
     assert Path("d/b.png") in paths and "d/b.png" in paths and paths.index("d/b.png") == 1 and 3 not in paths
     assert paths.map(lambda p: p.name) == ["a.png", "b.png", "c.png"] and type(paths + paths) is PathList
-    assert paths.filter(lambda p: p.parent.name == "e") == [Path("e/c.png")] and paths.attrgot("stem") == ["a", "b", "c"]
+    assert paths.filter(lambda p: p.parent.name == "e") == [Path("e/c.png")] and paths.attrgot("stem") == [
+        "a",
+        "b",
+        "c",
+    ]
     assert list(paths) == sorted(paths) and np.array(paths, dtype=object)[2] == Path("e/c.png")
     assert pickle.loads(pickle.dumps(paths)) == paths and paths + ["x"] == [*paths, "x"]
 
@@ -82,7 +87,7 @@ def test_pathlist_folders_follow_changes() -> None:
     del paths[0]
     paths.insert(0, "i/i")
     paths.remove("h/z")
-    assert paths == [Path(p) for p in ("i/i", "d/b" if Path("d/b") in paths else "e/c", "f/x", "g/y")] or len(paths) == 4
+    assert paths == [Path(p) for p in ("i/i", "e/c", "f/x", "g/y")]
     assert paths.pop() == Path("g/y") and paths.count("f/x") == 1
     ids, names = paths.folders()
     assert [names[i] for i in ids] == [os.path.dirname(p) for p in paths]

@@ -257,6 +257,11 @@ def test_what_lies_outside_is_filled(mode, numpy_mode):
     assert np.array_equal(np.asarray(padded), np.pad(pixels, [(4, 4), (2, 2), (0, 0)], mode=numpy_mode))
 
 
+def test_nothing_to_do_gives_the_same_picture():
+    image = corners()
+    assert resample(image, (0, 0, 24, 16), (16, 24)) is image
+
+
 def test_extreme_shapes_survive():
     thin = Image.new("RGB", (500, 1), RED)
     for method in ResizeMethod:

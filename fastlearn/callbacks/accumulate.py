@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class GradientAccumulation(Callback):
     """Steps the optimizer once at least `n_acc` samples have passed, with the mean gradient over exactly those samples.
 
-    The last batch of an epoch steps with what there is, so no sample is left out and the tail is no smaller step. For a
-    loss that is a mean over samples the gradient is that of one large batch; batch norm alone still sees the small ones.
+    The last batch of an epoch steps with what there is, so no sample is left out and the tail is no smaller step. For
+    a loss that is a mean over samples the gradient is that of one large batch; batch norm still sees the small ones.
     A stop or an error between two steps drops the samples gathered since the last one.
 
     >>> learn.fit_one_cycle(3, cbs=GradientAccumulation(n_acc=64))  # dls with bs=16 then behaves like bs=64
@@ -28,7 +28,9 @@ class GradientAccumulation(Callback):
 
     def __init__(self, n_acc: int = 32) -> None:
         if not isinstance(n_acc, int) or isinstance(n_acc, bool) or n_acc < 1:
-            raise ConfigError(f"n_acc={n_acc!r} must be a whole number of samples from 1, as a rule a multiple of the batch size.")
+            raise ConfigError(
+                f"n_acc={n_acc!r} must be a whole number of samples from 1: a multiple of the batch size."
+            )
         self.n_acc, self._count = n_acc, 0
 
     def before_fit(self, state: TrainState) -> None:
@@ -44,7 +46,7 @@ class GradientAccumulation(Callback):
         state.will_step = self._count >= self.n_acc or state.last_batch
 
     def after_backward(self, state: TrainState) -> None:
-        if state.will_step and self._count != self.n_acc:
+        if state.will_step and self._count not in (0, self.n_acc):
             grads = [p.grad for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
             torch._foreach_mul_(grads, self.n_acc / self._count)
 

@@ -29,7 +29,7 @@ class GradientClip(Callback):
         if not (math.isfinite(max_norm) and max_norm > 0):
             raise ConfigError(f"max_norm={max_norm} must be a number above 0.")
         if not norm_type > 0:
-            raise ConfigError(f"norm_type={norm_type} must be above 0: 2 is the Euclidean norm, float('inf') the largest entry.")
+            raise ConfigError(f"norm_type={norm_type} must be above 0: 2 is Euclidean, float('inf') the largest entry.")
         self.max_norm, self.norm_type = float(max_norm), float(norm_type)
 
     def after_backward(self, state: TrainState) -> None:

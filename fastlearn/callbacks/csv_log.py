@@ -22,7 +22,7 @@ class CSVLogger(Callback):
     """Writes one row an epoch to `path/fname`: epoch, train_loss, valid_loss, the metrics, time in seconds.
 
     Each row is on the disk before the next epoch begins. A new fit starts the file anew unless `append`; the second
-    phase of `fine_tune` and a resumed fit go on with it. Raises ConfigError when the file to append to has other columns.
+    phase of `fine_tune` and a resumed fit go on with it. Raises ConfigError if a file to append to has other columns.
 
     >>> log = CSVLogger()
     >>> learn.fit(3, cbs=log)
@@ -46,7 +46,9 @@ class CSVLogger(Callback):
             has_rows = goes_on and _keep_whole_rows(self.path, columns)
             self._file = self.path.open("a" if has_rows else "w", newline="", encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"Cannot write {self.path}: {error.strerror}. Give another fname, or the learner another path.") from error
+            raise ConfigError(
+                f"Cannot write {self.path}: {error.strerror}. Give another fname, or the learner another path."
+            ) from error
         self._fit = state.recorder, state.recorder.fits
         if not has_rows:
             self._write(columns)
@@ -90,7 +92,7 @@ def _keep_whole_rows(path: Path, columns: list[str]) -> bool:
     found = next(csv.reader(io.StringIO(content[:whole].decode("utf-8", "replace"))))
     if found != columns:
         raise ConfigError(
-            f"{path} has the columns {', '.join(found)}, this fit has {', '.join(columns)}. Give another fname, or append=False "
-            "to replace the file."
+            f"{path} has the columns {', '.join(found)}, this fit has {', '.join(columns)}. "
+            "Give another fname, or append=False to replace the file."
         )
     return True

@@ -29,7 +29,9 @@ class CutMix(MixCallback):
         sizes = {tuple(part.shape[-2:]) for part in inputs if part.ndim >= 4}
         if len(sizes) != 1 or any(part.ndim < 4 for part in inputs):
             shapes = ", ".join(str(tuple(part.shape)) for part in inputs)
-            raise TrainingError(f"CutMix needs pictures (batch, channels, height, width) of one size, found {shapes}. Try MixUp.")
+            raise TrainingError(
+                f"CutMix needs pictures (batch, channels, height, width) of one size, found {shapes}. Try MixUp."
+            )
         height, width = sizes.pop()
         rows, columns = _box(height, width, float(rng.beta(self.alpha, self.alpha)), rng)
         mixed = []

@@ -22,8 +22,8 @@ def describe_fault(
 ) -> tuple[str, str | None]:
     """The message for a step that is not finite, and the dotted name of the first layer with such an output, or None.
 
-    Without a position it is the batch in `state`; else that batch is fetched again. Model and loss run once more, without
-    gradients; batch norm's statistics move with it, so the caller puts the buffers back.
+    Without a position it is the batch in `state`; else that batch is fetched again. Model and loss run once more,
+    without gradients; batch norm's statistics move with it, so the caller puts the buffers back.
     """
     epoch = state.epoch if epoch is None else epoch
     index = state.batch_index if batch_index is None else batch_index
@@ -33,8 +33,9 @@ def describe_fault(
     layer, cause, advice = _find_cause(state, inputs, targets, samples, with_gradients=not again)
     named = f"; samples {_some(samples)}" if samples else ""
     rate = state.optimizer.param_groups[-1]["lr"]
+    at = state.step if step is None else step
     message = (
-        f"Training stopped at step {state.step if step is None else step} (batch {index} of epoch {epoch}{named}): {cause} "
+        f"Training stopped at step {at} (batch {index} of epoch {epoch}{named}): {cause} "
         f"The weights are those of the last good step. {advice or _general_advice(float(rate))}"
     )
     return message, layer
@@ -49,12 +50,13 @@ def _find_cause(
     for word, parts in (("input", inputs), ("target", targets)):
         rows = _bad_rows(parts)
         if rows:
-            of = f"samples {_some([samples[row] for row in rows])}" if samples and rows[-1] < len(samples) else f"rows {_some(rows)}"
+            known = rows[-1] < len(samples)
+            of = f"samples {_some([samples[row] for row in rows])}" if known else f"rows {_some(rows)}"
             return layer, f"the {word} of {of} holds NaN or infinity.{where}", "Mend or leave out these samples."
     weights = _bad_names((name, p) for name, p in state.model.named_parameters())
     if weights:
-        return layer, f"the weights {_some(weights)} held NaN or infinity before this step.{where}", (
-            "Load good weights (learn.load), or make the learner anew.")  # fmt: skip
+        advice = "Load good weights (learn.load), or make the learner anew."
+        return layer, f"the weights {_some(weights)} held NaN or infinity before this step.{where}", advice
     if layer is not None:
         return layer, f"the output of layer {_named(layer, kind)} is not finite; its inputs still were.", ""
     if loss_is_bad:
@@ -67,13 +69,15 @@ def _find_cause(
 
 def _general_advice(rate: float) -> str:
     return (
-        f"Try a lower learning rate (it was {rate:.3g}; learn.lr_find() suggests one), gradient clipping (cbs=GradientClip()), "
-        "and look for extreme values in the data."
+        f"Try a lower learning rate (it was {rate:.3g}; learn.lr_find() suggests one), gradient clipping "
+        "(cbs=GradientClip()), and look for extreme values in the data."
     )
 
 
 @torch.no_grad()
-def _first_bad_layer(state: TrainState, inputs: tuple[Any, ...], targets: tuple[Any, ...]) -> tuple[str | None, str, bool]:
+def _first_bad_layer(
+    state: TrainState, inputs: tuple[Any, ...], targets: tuple[Any, ...]
+) -> tuple[str | None, str, bool]:
     """Name and type of the innermost module that first gave a non-finite output, and whether the loss is bad."""
     found: list[tuple[str, str]] = []
 
@@ -132,7 +136,8 @@ def _tensors(nested: Any) -> Iterator[torch.Tensor]:
 def _is_finite(tensor: torch.Tensor) -> bool:
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return True
-    return bool(tensor.detach().isfinite().all())
+    tensor = tensor.detach()
+    return bool((tensor.coalesce().values() if tensor.is_sparse else tensor).isfinite().all())
 
 
 def _bad_rows(parts: tuple[Any, ...]) -> list[int]:
@@ -145,7 +150,7 @@ def _bad_rows(parts: tuple[Any, ...]) -> list[int]:
 
 
 def _bad_names(named: Iterator[tuple[str, torch.Tensor | None]]) -> list[str]:
-    return [repr(name) for name, tensor in named if tensor is not None and not _is_finite(tensor.coalesce().values() if tensor.is_sparse else tensor)]
+    return [repr(name) for name, tensor in named if tensor is not None and not _is_finite(tensor)]
 
 
 def _named(layer: str | None, kind: str) -> str:

@@ -35,8 +35,10 @@ class EarlyStoppingCallback(TrackerCallback):
         super().after_epoch(state)
         self.wait = 0 if self.new_best else self.wait + 1
         if self.wait >= self.patience:
-            say(f"No improvement of {self.monitor} since epoch {self.best_epoch}: stopped after epoch {finished_epoch(state)}."
-                if self.best_epoch >= 0 else f"{self.monitor} was never a number: stopped after epoch {finished_epoch(state)}.")  # fmt: skip
+            why = f"No improvement of {self.monitor} since epoch {self.best_epoch}"
+            if self.best_epoch < 0:
+                why = f"{self.monitor} was never a number"
+            say(f"{why}: stopped after epoch {finished_epoch(state)}.")
             state.request_stop()
 
     def state_dict(self) -> dict[str, Any]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class MixedLoss:
     """`lam·loss(outputs, targets) + (1 - lam)·loss(outputs, partners)`, and the plain loss where nothing was mixed.
 
-    It stands in `state.loss_func` during a fit. A mix of two losses is right for any targets and any loss function: class
-    indices cannot be mixed themselves, and a squared error of mixed targets has the same gradient.
+    It stands in `state.loss_func` during a fit. A mix of two losses is right for any targets and any loss function:
+    class indices cannot be mixed themselves, and a squared error of mixed targets has the same gradient.
     """
 
     def __init__(self, loss_func: Callable[..., torch.Tensor]) -> None:
@@ -51,7 +51,7 @@ class MixCallback(Callback):
 
     def __init__(self, alpha: float) -> None:
         if not (math.isfinite(alpha) and alpha > 0):
-            raise ConfigError(f"alpha={alpha} must be a number above 0: near 0 mixes little, 1 mixes every ratio alike often.")
+            raise ConfigError(f"alpha={alpha} must be above 0: near 0 mixes little, 1 draws every ratio alike often.")
         self.alpha = float(alpha)
         self._loss: MixedLoss | None = None
 
@@ -61,10 +61,11 @@ class MixCallback(Callback):
             state.loss_func = MixedLoss(state.loss_func)
         self._loss = state.loss_func
         self._loss.mixers.append(self)
-        self._loss.mixers.sort(key=lambda mixer: type(mixer).__name__)  # so the order in which they were given is no matter
+        # By name, so that the order in which they were given is no matter.
+        self._loss.mixers.sort(key=lambda mixer: type(mixer).__name__)
         names = [type(mixer).__name__ for mixer in self._loss.mixers]
         if len(set(names)) < len(names):
-            raise ConfigError(f"{type(self).__name__} is there twice. Is one in the learner's cbs and one in the fit's?")
+            raise ConfigError(f"{type(self).__name__} is there twice: once in the learner's cbs, once in the fit's?")
 
     def before_batch(self, state: TrainState) -> None:
         assert self._loss is not None
@@ -90,7 +91,8 @@ class MixCallback(Callback):
         for part in state.inputs:
             if not isinstance(part, torch.Tensor) or not part.is_floating_point():
                 kind = str(part.dtype) if isinstance(part, torch.Tensor) else type(part).__name__
-                raise TrainingError(f"{type(self).__name__} mixes inputs of floating point, found {kind}. Leave it out for such data.")
+                name = type(self).__name__
+                raise TrainingError(f"{name} mixes inputs of floating point, found {kind}. Leave it out for such data.")
         partner = torch.from_numpy(rng.permutation(state.batch_size)).to(state.device)
         state.inputs, loss.lam = self.mix(state.inputs, partner, rng)
         loss.partners = tuple(part[partner] if isinstance(part, torch.Tensor) else part for part in state.targets)

@@ -108,7 +108,8 @@ class LinesView:
     def epoch(self, state: TrainState, seconds: float) -> None:
         row = state.recorder.epochs[-1]  # state.epoch already counts the next one
         values = [f"{name} {_cell(name, row.get(name))}" for name in state.recorder.metric_names[1:]]
-        print("  ".join([f"epoch {row['epoch']} ({state.fit_epoch + 1} of {state.plan.n_epochs})", *values]), flush=True)
+        where = f"epoch {row['epoch']} ({state.fit_epoch + 1} of {state.plan.n_epochs})"
+        print("  ".join([where, *values]), flush=True)
 
     def end(self, state: TrainState, seconds: float) -> None:
         pass
@@ -146,7 +147,8 @@ class TerminalView:
         print(_text_row(names, [_cell(name, row.get(name)) for name in names]), flush=True)
         if state.fit_epoch + 1 < state.plan.n_epochs:
             done = (state.fit_epoch + 1 - state.plan.start_epoch) * _epoch_batches(state)
-            self._show(f"epoch {state.epoch} ({state.fit_epoch + 2} of {state.plan.n_epochs})", done, _share(state, done))
+            where = f"epoch {state.epoch} ({state.fit_epoch + 2} of {state.plan.n_epochs})"
+            self._show(where, done, _share(state, done))
 
     def end(self, state: TrainState, seconds: float) -> None:
         if self._bar is not None:
@@ -182,7 +184,8 @@ class NotebookView:
     def end(self, state: TrainState, seconds: float) -> None:
         end = ""
         if state.error is not None:
-            what = "interrupted" if isinstance(state.error, KeyboardInterrupt) else f"stopped by {type(state.error).__name__}"
+            by_hand = isinstance(state.error, KeyboardInterrupt)
+            what = "interrupted" if by_hand else f"stopped by {type(state.error).__name__}"
             end = f"{what} after {state.fit_epoch} of {state.plan.n_epochs} epochs"
         self._show(state, end)
 
@@ -274,7 +277,8 @@ def _cell(name: str, value: Any) -> str:
 
 def _text_row(names: list[str], cells: list[str]) -> str:
     """Cells under their names, right-aligned."""
-    return "  ".join(cell.rjust(max(len(name), 5 if name == "epoch" else 8)) for name, cell in zip(names, cells, strict=True))
+    widths = [max(len(name), 5 if name == "epoch" else 8) for name in names]
+    return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
 
 
 def _text_table(names: list[str], rows: list[list[str]], line: str) -> str:
@@ -286,5 +290,6 @@ def _html_table(names: list[str], rows: list[list[str]], line: str, share: float
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>" for cells in rows)
     table = f'<table style="text-align: right"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    bar = "" if share is None else f'<progress value="{share:.3f}" max="1" style="width: 16em; vertical-align: middle"></progress> '
-    return f'<div>{table}{f"<div>{bar}{html.escape(line)}</div>" if line else ""}</div>'
+    style = "width: 16em; vertical-align: middle"
+    bar = "" if share is None else f'<progress value="{share:.3f}" max="1" style="{style}"></progress> '
+    return f"<div>{table}{f'<div>{bar}{html.escape(line)}</div>' if line else ''}</div>"

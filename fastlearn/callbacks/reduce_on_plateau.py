@@ -30,7 +30,7 @@ class ReduceLROnPlateau(TrackerCallback):
     ) -> None:  # fmt: skip
         super().__init__(monitor, comp, min_delta, reset_on_fit)
         if not (math.isfinite(factor) and factor > 1):
-            raise ConfigError(f"factor={factor} would not lower the rate; it divides it, so give a number above 1, such as 10.")
+            raise ConfigError(f"factor={factor} would not lower the rate, which it divides: give a number above 1.")
         if not (math.isfinite(min_lr) and min_lr >= 0):
             raise ConfigError(f"min_lr={min_lr} must be a number from 0.")
         self.patience, self.factor, self.min_lr = check_patience(patience), float(factor), float(min_lr)
@@ -55,7 +55,8 @@ class ReduceLROnPlateau(TrackerCallback):
         self.wait = 0 if self.new_best else self.wait + 1
         if self.wait >= self.patience:
             self.wait, self.scale = 0, self.scale / self.factor
-            say(f"No improvement of {self.monitor} in epoch {finished_epoch(state)}: learning rate times {self.scale:.3g} from here.")
+            why = f"No improvement of {self.monitor} in epoch {finished_epoch(state)}"
+            say(f"{why}: learning rate times {self.scale:.3g} from here.")
 
     def after_fit(self, state: TrainState) -> None:
         if self._unscheduled is not None:

@@ -69,7 +69,8 @@ class SaveModelCallback(TrackerCallback):
             self._save(state, self.fname)
         elif not self.every_epoch and self.last_saved_path is not None:
             self._load(state, self.last_saved_path)
-            say(f"Best epoch: {self.best_epoch}, {self.monitor} {self.best:.6g}. The model has its weights ({self.last_saved_path}).")
+            best = f"Best epoch: {self.best_epoch}, {self.monitor} {self.best:.6g}."
+            say(f"{best} The model has its weights ({self.last_saved_path}).")
 
     def _save(self, state: TrainState, name: str) -> None:
         tensors = {f"model/{key}": tensor for key, tensor in state.model.state_dict().items()}

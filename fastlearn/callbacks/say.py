@@ -6,7 +6,7 @@ import sys
 
 
 def say(text: str) -> None:
-    """Print `text`; a progress line of tqdm steps aside. A closed or broken standard output does not stop a training."""
+    """Print `text`; a progress line of tqdm steps aside. A closed or broken output does not stop a training."""
     tqdm = sys.modules.get("tqdm")
     try:
         if tqdm is not None:

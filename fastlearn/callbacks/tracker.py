@@ -32,13 +32,17 @@ class TrackerCallback(Callback):
     order = 50
 
     def __init__(
-        self, monitor: str = "valid_loss", comp: Compare | None = None, min_delta: float = 0.0, reset_on_fit: bool = True
+        self,
+        monitor: str = "valid_loss",
+        comp: Compare | None = None,
+        min_delta: float = 0.0,
+        reset_on_fit: bool = True,
     ) -> None:
         if not (math.isfinite(min_delta) and min_delta >= 0):
             raise ConfigError(f"min_delta={min_delta} must be a number from 0: the least change that counts as better.")
         self.monitor, self.min_delta, self.reset_on_fit = monitor, float(min_delta), reset_on_fit
         self.comp: Compare = comp if comp is not None else (np.less if less_is_better(monitor) else np.greater)
-        # Tried once instead of asking for np.less itself: `operator.lt` or a lambda tells its direction in the same way.
+        # Tried once instead of asking for np.less itself: `operator.lt` or a lambda tells its direction the same way.
         self._sign = 1.0 if bool(self.comp(0.0, 1.0)) else -1.0
         self.best, self.best_epoch, self.new_best = self._sign * math.inf, -1, False
 
@@ -88,6 +92,6 @@ def _check_monitor(tracker: TrackerCallback, state: TrainState) -> None:
         return
     start = f"{type(tracker).__name__} cannot monitor {tracker.monitor!r}:"
     if plan.valid is None:
-        raise ConfigError(f"{start} there is no validation set, only 'train_loss'. Give a validation set, or monitor that.")
+        raise ConfigError(f"{start} there is no validation set. Give one, or monitor 'train_loss'.")
     hint = near(tracker.monitor, names) or " A metric must be given to the learner first: metrics=…"
     raise ConfigError(f"{start} this fit has {', '.join(map(repr, names))}.{hint}")

@@ -185,9 +185,7 @@ def _equal_findings(entries: Sequence[Entry], equal: Sequence[Sequence[int]]) ->
                 copies.append(here)
     if leaks:
         held_out = [i for group in leaks for i in group if entries[i].side != "train"]
-        message = (
-            f"{counted(len(leaks), 'picture')} for validation also trained on: the metrics would flatter."
-        )
+        message = f"{counted(len(leaks), 'picture')} for validation also trained on: the metrics would flatter."
         fix = 'Delete one of each: for p in report.paths("leak"): p.unlink() deletes those for validation.'
         yield Finding("leak", "error", message, _paths(entries, held_out), fix, _equations(entries, leaks))
     if conflicts:
@@ -229,7 +227,7 @@ def _class_findings(entries: Sequence[Entry]) -> Iterable[Finding]:
     (most, n_most), (least, n_least) = train.most_common()[0], train.most_common()[-1]
     if n_most >= UNEVEN * n_least:
         message = f"The classes are uneven: {n_most:,} of {most!r}, {n_least:,} of {least!r}."
-        fix = 'Draw them evenly: from_folder(path, weights="balanced"), and look at more than the accuracy.'
+        fix = "Draw them evenly: dls = dls.weighted(), and look at more than the accuracy."
         yield Finding("uneven", "warning", message, fix=fix)
 
 

@@ -31,18 +31,19 @@ def _stack_part(parts: list[Any], kind: str, source: Callable[[int], str], pin: 
     for k, array in enumerate(arrays):
         if array.shape != first.shape:
             raise DataError(_shapes_differ(kind, first.shape, array.shape, source(0), source(k)))
-    dtype = _torch_dtype(np.result_type(*{array.dtype for array in arrays}), kind, source(0), parts[0])
+    dtype = _torch_dtype(np.result_type(*{array.dtype for array in arrays}), kind, source(0), first)
     made = torch.empty((len(arrays), *first.shape), dtype=dtype, pin_memory=pin)
     np.stack(arrays, out=made.numpy(), casting="same_kind")
     return made
 
 
-def _torch_dtype(dtype: np.dtype[Any], kind: str, where: str, value: Any) -> torch.dtype:
+def _torch_dtype(dtype: np.dtype[Any], kind: str, where: str, value: np.ndarray) -> torch.dtype:
     try:
         return torch.from_numpy(np.empty(0, dtype)).dtype
     except TypeError:
+        name = type(value.item() if value.ndim == 0 else value.flat[0]).__name__
         raise DataError(
-            f"{where} gives a {type(value).__name__}, which cannot become a tensor. Use a block that encodes it "
+            f"{where} gives a {name}, which cannot become a tensor. Use a block that encodes it "
             f"(ImageBlock, CategoryBlock, RegressionBlock…) in place of the one of kind {kind!r}."
         ) from None
 

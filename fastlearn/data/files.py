@@ -128,7 +128,8 @@ def _list_folder(folder: str, endings: frozenset[str] | None) -> tuple[list[str]
         raise _not_listed(_Path(folder), error) from error
     folders = {entry.name: entry.is_symlink() for entry in entries if entry.is_dir()}
     names = sorted([entry.name for entry in entries if entry.name not in folders])
-    return _keep(names, endings), [n for n, link in folders.items() if not link], [n for n, link in folders.items() if link]
+    real, links = ([name for name, link in folders.items() if link == which] for which in (False, True))
+    return _keep(names, endings), real, links
 
 
 def _followed(prefix: str, links: list[str], hops: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
@@ -175,7 +176,7 @@ def _nothing_found(root: str, endings: frozenset[str] | None, recurse: bool, cho
 
 
 def _counted(files: Sequence[str]) -> str:
-    """"12 .txt files, 1 .csv file": the commonest endings first."""
+    """ "12 .txt files, 1 .csv file": the commonest endings first."""
     counts = Counter(os.path.splitext(name)[1].lower() or "extensionless" for name in files)
     return ", ".join(f"{n} {ending} file{'s' if n > 1 else ''}" for ending, n in counts.most_common(4))
 

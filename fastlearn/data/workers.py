@@ -238,7 +238,7 @@ class _RememberingContext(_Context):
 def _context() -> Any:
     context = _RememberingContext()
     if _METHOD == "forkserver":
-        context.set_forkserver_preload(["fastlearn.data.workers"])
+        context.set_forkserver_preload(["torch", "fastlearn.data.workers"])
     return context
 
 

@@ -6,11 +6,11 @@ Smith (2017), "Cyclical learning rates for training neural networks", with fast.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fastlearn.errors import ConfigError
 from fastlearn.training.callback import Callback
+from fastlearn.training.lr_suggest import Suggestion
 from fastlearn.training.state import TrainState
 
 _BETA = 0.98
@@ -23,7 +23,7 @@ class LRFinderResult:
     lrs: list[float] = field(default_factory=list)
     raw_losses: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    suggestions: dict[str, tuple[float, float]] = field(default_factory=dict)
+    suggestions: dict[str, Suggestion] = field(default_factory=dict)
     num_it: int = 100
     stopped: str = ""
 
@@ -84,6 +84,3 @@ def check_range(start_lr: float, end_lr: float, num_it: int) -> None:
         raise ConfigError(f"lr_find needs 0 < start_lr < end_lr, not start_lr={start_lr}, end_lr={end_lr}.")
     if num_it < 2:
         raise ConfigError(f"lr_find needs a few steps to draw a curve, not num_it={num_it}. The default is 100.")
-
-
-SuggestFunction = Callable[[Sequence[float], Sequence[float], int], tuple[float, float]]

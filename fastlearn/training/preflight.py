@@ -15,7 +15,7 @@ from fastlearn.metrics import Metric
 from fastlearn.runtime.device import to_device
 from fastlearn.runtime.precision import Precision
 from fastlearn.runtime.seed import RunKey
-from fastlearn.task import Task
+from fastlearn.task import Task, check_n_out
 from fastlearn.training.explain import is_out_of_memory
 from fastlearn.training.loop import check_scalar_loss, set_training_mode
 
@@ -81,11 +81,7 @@ def preflight(
 def _check_outputs(outputs: Any, task: Task | None) -> None:
     if task is None or not isinstance(outputs, torch.Tensor) or outputs.ndim < 2:
         return
-    if outputs.shape[1] != task.n_out:
-        raise ConfigError(
-            f"The model has {outputs.shape[1]} outputs for a {task.name} task of {task.n_out}. Make it with "
-            f"n_out={task.n_out} (dls.c), which vision_learner does by itself when n_out is left out."
-        )
+    check_n_out(outputs.shape[1], task)
 
 
 def _loss(loss_func: Callable[..., torch.Tensor], outputs: Any, targets: tuple[Any, ...]) -> torch.Tensor:

@@ -193,7 +193,7 @@ class Homographies:
 
     def apply_points(self, points: Tensor) -> Tensor:
         """Points (n, p, 2) as (x, y) from -1 to 1 over the picture, moved with what they mark."""
-        inverse = torch.linalg.inv(self.matrices).to(points.device, torch.float32)
+        inverse = torch.linalg.inv(self.matrices).float().to(points.device)
         ones = torch.ones_like(points[..., :1])
         moved = torch.cat([points, ones], -1).float() @ inverse.transpose(1, 2)
         return (moved[..., :2] / moved[..., 2:]).to(points.dtype)

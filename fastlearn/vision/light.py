@@ -229,12 +229,12 @@ class RandomErasing(RandomTransform):
 
 def erase(images: Tensor, boxes: Tensor, noise: Tensor) -> Tensor:
     """Pictures (n, c, h, w) with `boxes` (n, k, 4) filled by `noise` (1, c, h, w), scaled and clipped to the batch."""
-    height, width = images.shape[-2:]
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)
-    top, left, bottom, right = boxes[..., None, None].unbind(2)  # each (n, k, 1, 1)
-    inside = ((rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)).any(1, keepdim=True)
-    inside = inside.to(images.device, non_blocking=True)
+    rows, columns = (torch.arange(length, device=images.device) for length in images.shape[-2:])
+    boxes = boxes.int().to(images.device, non_blocking=True)
+    top, left, bottom, right = boxes[..., None].unbind(2)  # each (n, k, 1)
+    across, down = (columns >= left) & (columns < right), (rows >= top) & (rows < bottom)
+    inside = (down[..., None] & across[:, :, None]).any(1, keepdim=True)  # (n, 1, h, w)
     noise = noise.to(images.dtype).to(images.device, non_blocking=True)
-    mean, spread = images.mean((0, 2, 3), keepdim=True), images.std((0, 2, 3), keepdim=True)
-    fill = (noise * spread + mean).clamp(images.amin(), images.amax())
+    spread, mean = torch.std_mean(images, (0, 2, 3), keepdim=True)
+    fill = (noise * spread + mean).clamp(*images.aminmax())
     return torch.where(inside, fill, images)

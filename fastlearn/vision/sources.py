@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 StrPath = str | os.PathLike[str]
 Label = Callable[[Any], Any]
 
-TRAIN_NAMES = ("train", "training")
-VALID_NAMES = ("valid", "val", "validation", "test", "testing")
+TRAIN_NAMES = ("train",)
+VALID_NAMES = ("valid", "val", "validation", "test")
+VALID_PCT = 0.2
 DEFAULT_PX = 224
 LARGEST_KEPT_PX = 512
 PEEKED = 64  # headers that are read to learn whether pictures differ in size
@@ -52,10 +53,16 @@ def find_by_folders(
     train_name = _pick("train", train, TRAIN_NAMES, there, path)
     valid_name = _pick("valid", valid, VALID_NAMES, there, path)
     if train_name and valid_name:
+        if valid_name == "test" != valid:
+            print(f"There is no folder {valid!r} in {printable(path)}: 'test' is used for validation.")
         files = get_image_files(path, folders=[train_name, valid_name])
         return files, _ByTop(path, train_name, valid_name)
     files = get_image_files(path, folders=train_name)
-    return _of_classes(files, Path(path) / train_name if train_name else path), StratifiedSplitter(0.2, seed)
+    if train_name:
+        part = f"a random {VALID_PCT:.0%} of each class of {train_name!r}"
+        print(f"There is no folder {valid!r} in {printable(path)}: {part} is used for validation.")
+        path = Path(path) / train_name
+    return _of_classes(files, path), StratifiedSplitter(VALID_PCT, seed)
 
 
 def _folders(path: StrPath) -> list[str]:
@@ -203,7 +210,7 @@ def refuse_missing(items: Any, get_x: Label | None) -> None:
         folder, name = os.path.split(path)
         if folder not in by_folder:
             by_folder[folder] = set(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else set()
-        if name not in by_folder[folder]:
+        if name not in by_folder[folder] and not os.path.exists(path):  # a listing may spell a name in another way
             missing.append(path)
     if missing:
         folder, name = os.path.split(missing[0])

@@ -78,7 +78,8 @@ def test_clip_bounds_the_norm() -> None:
         order = 31
 
         def after_backward(self, state: TrainState) -> None:
-            norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in state.model.parameters() if p.grad is not None])))
+            grads = [p.grad for p in state.model.parameters() if p.grad is not None]
+            norms.append(float(torch.nn.utils.get_total_norm(grads)))
 
     fit(model(), batches([4] * 4), [Norm(), GradientClip(0.01)])
     assert norms == pytest.approx([0.01] * 4, rel=1e-3)
@@ -105,5 +106,6 @@ def test_with_a_replaced_step() -> None:
     small = batches([4, 4, 4])
     ours, other = model(), model()
     run_fit(make_state(ours, small, [GradientAccumulation(8)], optimizer=SGD(ours.parameters(), lr=0.1)), step)
-    run_fit(make_state(other, small, [GradientAccumulation(8)], optimizer=SGD(other.parameters(), lr=0.1)), default_step)
+    state = make_state(other, small, [GradientAccumulation(8)], optimizer=SGD(other.parameters(), lr=0.1))
+    run_fit(state, default_step)
     assert torch.equal(ours.weight, other.weight)

@@ -24,7 +24,8 @@ def test_rows_are_the_recorder_s(tmp_path: Path) -> None:
     state = run(log, path=tmp_path, metrics=(FakeMetric(),))
     table = log.read_log()
     assert list(table.columns) == ["epoch", "train_loss", "valid_loss", "accuracy", "time"]
-    assert table["valid_loss"].tolist() == pytest.approx([row["valid_loss"] for row in state.recorder.epochs], rel=1e-12)
+    wanted = [row["valid_loss"] for row in state.recorder.epochs]
+    assert table["valid_loss"].tolist() == pytest.approx(wanted, rel=1e-12)
 
 
 def test_each_row_is_there_when_the_epoch_ends(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class Spy(Callback):
         if state.training:
             assert isinstance(state.loss_func, MixedLoss)
             assert state.loss is not None
-            self.seen.append((state.inputs[0].clone(), state.loss_func.lam, float(state.loss)))
+            self.seen.append((state.inputs[0].clone(), state.loss_func.lam, state.loss.item()))
 
 
 def test_mixup_is_the_mean_of_two_samples_and_of_two_losses() -> None:
@@ -44,7 +44,8 @@ def test_mixup_is_the_mean_of_two_samples_and_of_two_losses() -> None:
             partner = [int((y == one).nonzero()[0, 0]) for one in partner_y]
             assert sorted(partner) == list(range(8))
             torch.testing.assert_close(state.inputs[0], lam * x + (1 - lam) * x[partner])
-            wanted = lam * nn.functional.mse_loss(state.outputs, y) + (1 - lam) * nn.functional.mse_loss(state.outputs, y[partner])
+            loss = nn.functional.mse_loss
+            wanted = lam * loss(state.outputs, y) + (1 - lam) * loss(state.outputs, y[partner])
             torch.testing.assert_close(state.loss, wanted)
             checked.append(lam)
 
@@ -124,7 +125,8 @@ def test_validation_is_plain_and_the_loss_is_put_back() -> None:
     class Valid(Callback):
         def after_batch(self, state: TrainState) -> None:
             if not state.training:
-                losses.append(float(state.loss) - float(nn.functional.mse_loss(state.outputs, state.batch[1])))  # type: ignore[arg-type]
+                assert state.loss is not None
+                losses.append(float(state.loss - nn.functional.mse_loss(state.outputs, state.batch[1])))
 
     state = fit(nn.Linear(3, 1), batches([8] * 2), [MixUp(), Valid()], valid=batches([8]))
     assert losses == [0.0]

@@ -53,7 +53,8 @@ def same_state(model: nn.Module, other: nn.Module) -> None:
 @pytest.mark.parametrize("optimizer", [SGD, Adam, torch.optim.SGD])
 def test_input_leaves_weights_and_buffers_of_the_last_good_step(stop: type[StopOnNonFinite], optimizer: Any) -> None:
     data, model, good = with_bad([6] * 6, at=3), network(), network()
-    with pytest.raises(NonFiniteError, match="step 3 .batch 3 of epoch 0.*the input of rows 1 holds NaN.*layer with .* '0'") as caught:
+    message = "step 3 .batch 3 of epoch 0.*the input of rows 1 holds NaN.*layer with .* '0'"
+    with pytest.raises(NonFiniteError, match=message) as caught:
         fit(model, data, [stop()], optimizer=optimizer(model.parameters(), lr=0.1))
     assert (caught.value.step, caught.value.layer) == (3, "0")
     fit(good, data[:3], [], optimizer=optimizer(good.parameters(), lr=0.1))
@@ -88,8 +89,8 @@ class RootOfZero(nn.Module):
 def test_gradient_alone_names_the_parameters(stop: type[StopOnNonFinite]) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), RootOfZero(), nn.Linear(4, 1))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    named = "the gradients of '0.weight', '0.bias', '1.weight', '1.bias' are not" if stop is StopOnNonFinite else "step 0"
-    with pytest.raises(NonFiniteError, match=named) as caught:
+    named = "the gradients of '0.weight', '0.bias', '1.weight', '1.bias' are not"
+    with pytest.raises(NonFiniteError, match=named if stop is StopOnNonFinite else "step 0") as caught:
         fit(model, batches([6] * 2), [stop()])
     assert caught.value.layer is None
     for name, tensor in model.state_dict().items():
@@ -136,7 +137,8 @@ def test_the_loss_itself_and_the_layer_inside() -> None:
             return (x - 100).log()
 
     body = nn.Sequential(nn.Linear(3, 3), Log(), nn.Linear(3, 1))
-    with pytest.raises(NonFiniteError, match=r"output of layer '1' \(Log\) is not finite.*lower learning rate \(it was 0.1") as caught:
+    message = r"output of layer '1' \(Log\) is not finite.*lower learning rate \(it was 0.1"
+    with pytest.raises(NonFiniteError, match=message) as caught:
         fit(body, batches([6]), [StopOnNonFinite()])
     assert caught.value.layer == "1"
 
@@ -156,7 +158,8 @@ class Indexed(ForeignLoader):
 @pytest.mark.parametrize("refetch", [False, True])
 def test_samples_are_named(refetch: bool) -> None:
     loader = Indexed(with_bad([6] * 4, at=2, row=5), device="cpu")
-    with pytest.raises(NonFiniteError, match="samples 200, 201, 202, 203, 204, 205.: the input of samples 205 holds NaN"):
+    message = "samples 200, 201, 202, 203, 204, 205.: the input of samples 205 holds NaN"
+    with pytest.raises(NonFiniteError, match=message):
         fit(network(), loader, [OnDevice(4) if refetch else StopOnNonFinite()])
 
 

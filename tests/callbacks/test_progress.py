@@ -22,8 +22,11 @@ from fastlearn.training.state import TrainState
 TRAIN, VALID = batches([4] * 4), batches([4] * 2, seed=1)
 
 
-def run(bar: ProgressCallback, *others: Callback, n_epochs: int = 2, train: Batches = TRAIN, **kwargs: Any) -> TrainState:
-    return fit(nn.Linear(3, 1), train, [bar, *others], valid=VALID, n_epochs=n_epochs, metrics=(FakeMetric(),), **kwargs)
+def run(
+    bar: ProgressCallback, *others: Callback, n_epochs: int = 2, train: Batches = TRAIN, **kwargs: Any
+) -> TrainState:
+    kwargs |= {"valid": VALID, "n_epochs": n_epochs, "metrics": (FakeMetric(),)}
+    return fit(nn.Linear(3, 1), train, [bar, *others], **kwargs)
 
 
 @pytest.fixture
@@ -57,8 +60,8 @@ def test_a_terminal_gets_a_table_and_a_line_that_goes(capsys: pytest.CaptureFixt
 
 def test_a_new_fit_gets_a_header_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     bar = ProgressCallback(form="terminal")
-    run(bar)
-    run(bar)
+    run(bar, recorder=(recorder := Recorder()))
+    run(bar, recorder=recorder)
     assert capsys.readouterr().out.count("train_loss") == 2
 
 

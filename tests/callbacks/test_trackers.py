@@ -109,7 +109,8 @@ def test_plateau_multiplies_what_the_schedule_says(schedule: object) -> None:
     rates, plateau = Rates(), ReduceLROnPlateau(factor=4, min_lr=0.01)
     state = run([1, 2, 2, 0.5], plateau, rates, schedule=schedule)
     base = [0.1] * 4 if schedule is None else [0.1, 0.05, 0.025, 0.0125]
-    wanted = [rate if scale == 1 else max(rate * scale, 0.01) for rate, scale in zip(base, [1, 1, 1 / 4, 1 / 16], strict=True)]
+    scales = [1, 1, 1 / 4, 1 / 16]
+    wanted = [rate if scale == 1 else max(rate * scale, 0.01) for rate, scale in zip(base, scales, strict=True)]
     assert rates.rates == pytest.approx([rate for rate in wanted for _ in range(2)])
     assert schedule is not None or state.optimizer.param_groups[0]["lr"] == 0.1
 
@@ -167,5 +168,6 @@ def test_an_error_keeps_the_weights_of_the_last_step(tmp_path: Path) -> None:
 
     weights, model = Weights(), nn.Linear(3, 1)
     with pytest.raises(KeyboardInterrupt):
-        fit(model, TRAIN, [SaveModelCallback(), weights, Fail(), Sequence([1, 2])], valid=VALID, n_epochs=2, path=tmp_path)
+        callbacks = [SaveModelCallback(), weights, Fail(), Sequence([1, 2])]
+        fit(model, TRAIN, callbacks, valid=VALID, n_epochs=2, path=tmp_path)
     assert not torch.equal(model.weight, weights.kept[0])

@@ -232,7 +232,7 @@ def test_uneven_classes(tmp_path: Path) -> None:
     finding = the(check_folder(tmp_path), "uneven")
     assert finding.severity == "warning"
     assert "20 of 'cat', 1 of 'dog'" in finding.message
-    assert 'weights="balanced"' in finding.fix
+    assert "dls.weighted()" in finding.fix
 
 
 def test_sizes(pets: Path) -> None:

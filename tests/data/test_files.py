@@ -25,7 +25,17 @@ def names(found: list[Path], root: Folder) -> list[str]:
 
 
 def test_sorted_recursive_and_without_hidden(tmp_path: Folder) -> None:
-    make(tmp_path, "b/2.jpg", "b/1.JPEG", "a/x.png", "a/notes.txt", "top.webp", ".hidden/z.jpg", "a/.y.jpg", "a/ space.jpg")
+    make(
+        tmp_path,
+        "b/2.jpg",
+        "b/1.JPEG",
+        "a/x.png",
+        "a/notes.txt",
+        "top.webp",
+        ".hidden/z.jpg",
+        "a/.y.jpg",
+        "a/ space.jpg",
+    )
     found = get_image_files(tmp_path)
     assert names(found, tmp_path) == ["top.webp", "a/ space.jpg", "a/x.png", "b/1.JPEG", "b/2.jpg"]
     assert found == get_image_files(str(tmp_path)) and all(type(p) is Path for p in found)

@@ -39,9 +39,16 @@ def test_columns() -> None:
     assert ColReader("labels", label_delim=" ")(row) == ["a", "b"] and ColReader(2)(row) == 1
     assert ColReader(["fname", "n"])(row) == ["1", 1]
     assert ColReader("n")(next(DF.itertuples())) == 1 and ColReader("n")({"n": 4}) == 4 and ColReader(1)((5, 6)) == 6
-    for reader in (ColReader("n"), ColReader("labels", label_delim=" "), ColReader(["fname", "n"]), ColReader(0, "p", "s")):
+    for reader in (
+        ColReader("n"),
+        ColReader("labels", label_delim=" "),
+        ColReader(["fname", "n"]),
+        ColReader(0, "p", "s"),
+    ):
         assert reader.column(DF) == [reader(DF.iloc[i]) for i in range(2)]
-    with pytest.raises(DataError, match=r"no column 'label'; the columns are 'fname', 'labels', 'n'\. Did you mean 'labels'"):
+    with pytest.raises(
+        DataError, match=r"no column 'label'; the columns are 'fname', 'labels', 'n'\. Did you mean 'labels'"
+    ):
         ColReader("label")(row)
     with pytest.raises(DataError, match="no column 'label'"):
         read_all(ColReader("label"), DF, "get_y")
@@ -54,7 +61,9 @@ def test_item_and_attribute_getters() -> None:
 
 
 def test_errors_in_a_users_function_name_the_item() -> None:
-    with pytest.raises(DataError, match=r"get_y failed for row 0 \(fname='1'.*KeyError: 'lables'.*Did you mean 'labels'"):
+    with pytest.raises(
+        DataError, match=r"get_y failed for row 0 \(fname='1'.*KeyError: 'lables'.*Did you mean 'labels'"
+    ):
         read_all(lambda r: r["lables"], DF, "get_y")
     with pytest.raises(DataError, match=r"get_y failed for a/1\.jpg: IndexError"):
         read_all(lambda o: [][0], PathList(["a/1.jpg"]), "get_y")

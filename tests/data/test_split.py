@@ -65,7 +65,9 @@ def test_grandparent() -> None:
     items = PathList(["d/train/a/1", "d/val/a/2", "d/train/b/3", "d/test/a/4", "loose"])
     train, valid = S.GrandparentSplitter(valid_name=("val", "test"))(items)
     assert train.tolist() == [0, 2] and valid.tolist() == [1, 3]
-    with pytest.raises(DataError, match=r"expected a folder named 'valid'.*found '', 'test', 'train', 'val'\. Did you mean 'val'"):
+    with pytest.raises(
+        DataError, match=r"expected a folder named 'valid'.*found '', 'test', 'train', 'val'\. Did you mean 'val'"
+    ):
         S.GrandparentSplitter()(items)
     assert S.GrandparentSplitter(valid_name="val")(list(items))[1].tolist() == [1]
 
@@ -99,8 +101,12 @@ def test_by_file(tmp_path: pathlib.Path) -> None:
 def test_by_column() -> None:
     df = pd.DataFrame({"f": list("abc"), "is_valid": [False, True, False], "part": ["tr", "va", "te"]})
     assert S.ColSplitter()(df)[1].tolist() == [1] and S.ColSplitter(1)(df)[1].tolist() == [1]
-    assert S.ColSplitter("part", on="va")(df)[1].tolist() == [1] and S.ColSplitter("part", on=["va", "te"])(df)[1].tolist() == [1, 2]
-    with pytest.raises(DataError, match=r"no column 'is_vali'; the columns are 'f', 'is_valid', 'part'\. Did you mean 'is_valid'"):
+    assert S.ColSplitter("part", on="va")(df)[1].tolist() == [1] and S.ColSplitter("part", on=["va", "te"])(df)[
+        1
+    ].tolist() == [1, 2]
+    with pytest.raises(
+        DataError, match=r"no column 'is_vali'; the columns are 'f', 'is_valid', 'part'\. Did you mean 'is_valid'"
+    ):
         S.ColSplitter("is_vali")(df)
     with pytest.raises(DataError, match="puts all of the 3 rows into validation"):
         S.ColSplitter("part")(df)

@@ -86,11 +86,23 @@ def test_class_folders_alone_are_split_by_class(flat):
     right_colours(dls)
 
 
-def test_a_train_folder_without_valid_is_split(split):
+def test_a_train_folder_without_valid_is_split(split, capsys):
     for path in sorted((split / "valid").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     (split / "valid").rmdir()
     assert len(ImageDataLoaders.from_folder(split, **FAST).valid_ds) == 3
+    assert "a random 20% of each class of 'train' is used for validation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("spell", ["{0}/", "{0}//", "{0}/.", "{0}/../{1}", "."])
+def test_spellings_of_the_path(split, spell, monkeypatch):
+    monkeypatch.chdir(split)
+    dls = ImageDataLoaders.from_folder(spell.format(split, split.name), **FAST)
+    assert (len(dls.train_ds), len(dls.valid_ds)) == (15, 6)
+    for path in (split / "valid").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(DataError, match="No images under .*valid"):
+        ImageDataLoaders.from_folder(spell.format(split, split.name), **FAST)
 
 
 def test_functions_and_patterns(flat):
