@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Self
 import torch
 from torch import nn
 
+from fastlearn.data.checks import check_dataloaders
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.errors import ConfigError
 from fastlearn.losses import activation_of, decodes_of, per_sample
@@ -611,6 +612,7 @@ class Learner:
         callbacks = [*self.cbs, *as_callbacks(cbs)]
         if not self._bar:
             callbacks = [callback for callback in callbacks if not getattr(callback, "is_bar", False)]
+        self._check_files()
         self._preflight()
         state = self._state(self._plan(n_epoch, schedule, start_epoch=start_epoch), callbacks, self.recorder)
         try:
@@ -618,6 +620,20 @@ class Learner:
         finally:
             self.epoch, self.global_step = state.epoch, state.step
         return self
+
+    def _check_files(self) -> None:
+        """Refuse files that no training can use, before the first batch; once for each data set, by header and tail."""
+        fresh = [ds for ds in (getattr(dl, "dataset", None) for dl in self.dls.loaders) if hasattr(ds, "files_checked")]
+        if all(dataset.files_checked for dataset in fresh):
+            return
+        report = check_dataloaders(self.dls, progress=self._bar, thorough=False)
+        report.raise_for_unreadable()
+        for dataset in fresh:
+            dataset.files_checked = True
+        others = [*report.errors, *report.warnings]
+        if others and self._bar:
+            more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+            print(f"About the data: {others[0].message}{more} Type dls.check() to see it all.")
 
     def _preflight(self) -> None:
         """Look for faults on two samples, once for each change of model, loss or metrics."""

@@ -158,11 +158,8 @@ def resample(
     across = _span(inside[0], inside[2], left, right, size[1])
     down = _span(inside[1], inside[3], top, bottom, size[0])
     height, width = down[1] - down[0], across[1] - across[0]
-    whole = inside == (0.0, 0.0, float(image.width), float(image.height))
-    if whole and (width, height) == image.size:
-        part = image
-    else:
-        part = image.resize((width, height), method, box=inside)
+    unchanged = inside == (0.0, 0.0, float(width), float(height)) and (width, height) == image.size
+    part = image if unchanged else image.resize((width, height), method, box=inside)
     if (height, width) == tuple(size):
         return part
     return _pad(part, (down[0], size[0] - down[1]), (across[0], size[1] - across[1]), pad_mode)

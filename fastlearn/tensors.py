@@ -15,7 +15,7 @@ def tensor(x: Any, *rest: Any) -> Tensor:
     """A CPU tensor of a number, a list, an array, a picture or a table's column; several numbers may follow each other.
 
     64-bit floats become float32. Unlike `torch.tensor`, takes lists of tensors of one shape, and shares the memory of
-    an array that may be written.
+    an array that may be written. Raises ConfigError for what holds no numbers.
 
     >>> tensor([1, 2, 3]), tensor(1.0, 2.0)
     """
@@ -24,11 +24,14 @@ def tensor(x: Any, *rest: Any) -> Tensor:
         return value
     if isinstance(value, (list, tuple)) and value and all(isinstance(part, Tensor) for part in value):
         return torch.stack(tuple(value))
-    array = np.asarray(value)
-    if not array.flags.writeable:  # a picture's pixels
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ConfigError(f"tensor() needs rows of one length: {error}") from error
+    if array.dtype.kind not in "biufc":
+        raise ConfigError(f"tensor() takes numbers; found {type(value).__name__} of {array.dtype}.")
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):  # a picture's pixels, a reversed view
         array = array.copy()
-    if array.dtype == object:
-        raise ConfigError(f"A tensor holds numbers, not {type(value).__name__} of uneven rows or objects.")
     made = torch.from_numpy(array) if array.ndim else torch.tensor(array.item())
     return made.float() if made.dtype == torch.float64 else made
 

@@ -22,10 +22,11 @@ class StopOnNonFinite(Callback):
 
     On the CPU every step is tested before the optimizer acts. On another device nothing waits: a flag there makes the
     optimizer skip the bad step and all after it, and the host reads the flag every `check_every` steps and at the end
-    of an epoch. (An optimizer that cannot skip on the device is tested at once, which costs a wait a step.) In fp16 infinite
-    gradients are the loss scaler's business, and only a loss that is not finite stops the fit.
+    of an epoch. (An optimizer that cannot skip on the device is tested at once, which costs a wait a step.) In fp16
+    infinite gradients are the loss scaler's business, and only a loss that is not finite stops the fit.
 
-    The weights are then those of the last good step, and so are the buffers (batch norm's statistics). The error the step, the batch with its samples, and the first layer whose output is not finite.
+    The weights are then those of the last good step, and so are the buffers (batch norm's statistics). The error names
+    the step, the batch with its samples, and the first layer whose output is not finite.
     """
 
     order = 20

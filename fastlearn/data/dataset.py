@@ -71,6 +71,7 @@ class ItemDataset:
         self.kinds: tuple[str, ...] = tuple(block.kind for block in self.blocks)
         self.trained_on = trained_on
         self.raw = tuple(RawValues(self, part) for part in range(len(self.blocks)))
+        self.files_checked = False  # by the learner, before its first batch
 
     def __len__(self) -> int:
         return len(self.items)

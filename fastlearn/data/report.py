@@ -85,6 +85,11 @@ class Report:
         if not self.ok:
             raise DataError("\n".join([self._headline(), *(_as_text(finding) for finding in self.errors)]))
 
+    def raise_for_unreadable(self) -> None:
+        """Raise `DataError` for the files that no training can use, and only for those."""
+        faults = tuple(finding for finding in self.errors if finding.kind in UNREADABLE)
+        Report(self.title, faults, self.n_checked, self.seconds).raise_for_errors()
+
     def _of(self, severity: Severity) -> L[Finding]:
         return L([finding for finding in self.findings if finding.severity == severity])
 

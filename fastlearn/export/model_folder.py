@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +16,12 @@ import torch
 from torch import nn
 
 from fastlearn.arch.models import ArchSpec
-from fastlearn.errors import CheckpointError, DataError
+from fastlearn.errors import CheckpointError, DataError, FastlearnError
 from fastlearn.export.preprocess import Preprocess
+from fastlearn.paths import printable
 
 FORMAT = 1
-_WEIGHTS, _CARD = "model.safetensors", "model.json"
+WEIGHTS, CARD = "model.safetensors", "model.json"
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,18 @@ class Prediction:
     index: int
     probabilities: torch.Tensor
 
+    @property
+    def probability(self) -> float:
+        """The probability of the label."""
+        return float(self.probabilities[self.index])
+
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model that predicts, without the code that trained it."""
+    """A classifier that predicts, without the code that trained it.
+
+    >>> load_model_folder("pets-model").predict("cat.jpg").label
+    """
 
     model: nn.Module
     vocab: tuple[str, ...]
@@ -46,72 +58,136 @@ class TrainedModel:
         """The answers for several pictures, in their order; ImageError names one that cannot be read."""
         if not sources:
             raise DataError("There is no picture to predict.")
-        probabilities = self.model(self.preprocess.batch(list(sources))).softmax(1)
+        probabilities = self.model(self.preprocess.batch(sources)).softmax(1)
         best = probabilities.argmax(1).tolist()
         return [Prediction(self.vocab[i], i, row) for i, row in zip(best, probabilities, strict=True)]
 
 
 def write_model_folder(
-    folder: str | os.PathLike[str], model: nn.Module, spec: ArchSpec, vocab: Sequence[Any], preprocess: Preprocess,
+    folder: str | os.PathLike[str],
+    model: nn.Module,
+    spec: ArchSpec,
+    vocab: Sequence[Any],
+    preprocess: Preprocess,
     training: dict[str, Any] | None = None,
-) -> Path:  # fmt: skip
-    """Write a classifier; `training` is any JSON that tells how it came about. Returns the folder."""
-    from safetensors.torch import save_file
+) -> Path:
+    """Write a classifier; `training` is any JSON that tells how it came about. Returns the folder.
+
+    Each file is put in place whole. The card names the weights by their SHA-256, so a folder that holds the files of
+    two different writings (of which the second was cut short) is refused and not misread.
+    """
+    from safetensors.torch import save
 
     folder = Path(folder)
+    weights = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()})
     card = {
         "format": FORMAT,
         "task": "classification",
         "architecture": spec.to_json(),
         "vocab": [str(label) for label in vocab],
         "preprocess": preprocess.to_json(),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "training": training or {},
     }
-    text = json.dumps(card, indent=2, ensure_ascii=False)
+    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        # The card goes last: a folder with a card is a whole one.
-        _replace(folder / _WEIGHTS, lambda temp: save_file(weights, temp))
-        _replace(folder / _CARD, lambda temp: temp.write_text(text, encoding="utf-8"))
+        _put(folder / WEIGHTS, weights)
+        _put(folder / CARD, text + b"\n")
     except OSError as error:
-        raise CheckpointError(f"Cannot write the model to {folder}: {error.strerror or error}.") from error
+        raise CheckpointError(f"Cannot write the model to {printable(folder)}: {error.strerror or error}.") from error
     return folder
 
 
-def load_model_folder(folder: str | os.PathLike[str]) -> TrainedModel:
-    """The model that `write_model_folder` wrote; nothing in the folder is run. Raises CheckpointError."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def is_model_folder(folder: str | os.PathLike[str]) -> bool:
+    """Whether both files are there."""
+    return (Path(folder) / CARD).is_file() and (Path(folder) / WEIGHTS).is_file()
 
+
+def load_model_folder(folder: str | os.PathLike[str]) -> TrainedModel:
+    """The model that `write_model_folder` wrote, on the CPU; nothing in the folder is run. Raises CheckpointError."""
     folder = Path(folder)
-    if not (folder / _CARD).is_file() or not (folder / _WEIGHTS).is_file():
+    name = printable(folder)
+    if not is_model_folder(folder):
+        there = "" if folder.is_dir() else " There is no such folder." if not folder.exists() else " It is a file."
         raise CheckpointError(
-            f"{folder} is no model folder: it should hold {_CARD} and {_WEIGHTS}. `fastlearn train PATH` writes one."
+            f"{name} is no model folder: it should hold {CARD} and {WEIGHTS}.{there} `fastlearn train PATH` writes one."
         )
+    card, weights = _read(folder)
     try:
-        card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
-        weights = load_file(folder / _WEIGHTS)
-    except (ValueError, OSError, SafetensorError) as error:
-        raise CheckpointError(f"The model in {folder} is damaged: {error}.") from error
+        return _build(card, weights)
+    except KeyError as error:
+        missing = error.args[0]
+        raise CheckpointError(f"The model in {name} does not fit its description: {missing!r} is missing.") from error
+    except (FastlearnError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"The model in {name} does not fit its description: {error}") from error
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    name = printable(folder)
+    try:
+        card, data = json.loads((folder / CARD).read_bytes()), (folder / WEIGHTS).read_bytes()
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{name}/{CARD} is damaged: {error}.") from error
+    except OSError as error:
+        raise CheckpointError(f"The model in {name} cannot be read: {error.strerror or error}.") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
-        raise CheckpointError(f"{folder / _CARD} has format {found!r}; this fastlearn reads {FORMAT}.")
+        raise CheckpointError(f"{name}/{CARD} has format {found!r}; this fastlearn reads {FORMAT}. Update fastlearn.")
+    if hashlib.sha256(data).hexdigest() != card.get("weights_sha256"):
+        raise CheckpointError(
+            f"{name}/{WEIGHTS} is not the file that {CARD} was written with: it is damaged, or of another model. "
+            "Copy the whole folder again, or train again."
+        )
     try:
-        spec, vocab = ArchSpec.from_json(card["architecture"]), tuple(str(label) for label in card["vocab"])
-        preprocess = Preprocess.from_json(card["preprocess"])
-        model = spec.build(pretrained=False)
-        model.load_state_dict(weights)
-    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
-        raise CheckpointError(f"The model in {folder} does not fit its description: {error}.") from error
-    return TrainedModel(model.eval(), vocab, preprocess)
+        return card, load(data)
+    except SafetensorError as error:
+        raise CheckpointError(f"{name}/{WEIGHTS} is damaged: {error}.") from error
 
 
-def _replace(path: Path, write: Any) -> None:
-    """Write beside `path`, then put it in place at once."""
-    temp = path.with_name(f".{path.name}.tmp")
+def _build(card: dict[str, Any], weights: dict[str, torch.Tensor]) -> TrainedModel:
+    if card["task"] != "classification":
+        raise CheckpointError(f"its task is {card['task']!r}, and this fastlearn reads 'classification' only.")
+    spec, vocab = ArchSpec.from_json(card["architecture"]), tuple(str(label) for label in card["vocab"])
+    preprocess = Preprocess.from_json(card["preprocess"])
+    if len(vocab) != spec.n_out:
+        raise CheckpointError(f"it has {spec.n_out} outputs, and {len(vocab)} labels.")
+    with torch.random.fork_rng(devices=[]):  # the layers are drawn at random first: leave the user's generator alone
+        model = spec.build(pretrained=False, init=None)
+    model.load_state_dict(weights)
+    return TrainedModel(model.eval().requires_grad_(False), vocab, preprocess)
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write beside `path`, make sure that it is on the disk, then put it in place at once."""
+    handle, temp = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        write(temp)
+        with open(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temp, 0o666 & ~_umask())  # a temporary file is for its owner alone
         os.replace(temp, path)
+        _sync_folder(path.parent)
     finally:
-        temp.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temp)
+
+
+def _umask() -> int:
+    current = os.umask(0o022)
+    os.umask(current)
+    return current
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last. Windows cannot open a folder, and needs none of this."""
+    with contextlib.suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

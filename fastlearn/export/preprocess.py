@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from fastlearn.errors import CheckpointError
+from fastlearn.errors import CheckpointError, DataError
 from fastlearn.pixels import PadMode, ResizeMethod, fit_box, open_image, resample, to_array
+
+_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
+_KEYS = ("size", "method", "pad_mode", "mode", "mean", "std")
 
 
 @dataclass(frozen=True)
 class Preprocess:
     """Decode, resize to `size` (height, width) and normalise: everything before the model, as plain values.
 
-    `mean` and `std` are those of each channel for pixels in 0..1; None leaves the pixels in 0..1.
+    `mean` and `std` are those of each channel for pictures in 0..1; None leaves the pictures in 0..1.
     """
 
     size: tuple[int, int] | None = None
@@ -34,23 +38,60 @@ class Preprocess:
             image = resample(image, box, self.size, PadMode.of(self.pad_mode))
         return to_array(image)
 
-    def batch(self, sources: list[Any]) -> torch.Tensor:
+    def batch(self, sources: Sequence[Any]) -> torch.Tensor:
         """A float batch (batch, channels, height, width), ready for the model."""
-        stacked = torch.from_numpy(np.stack([self.pixels(source) for source in sources])).float().div_(255)
+        pixels = [self.pixels(source) for source in sources]
+        sizes = sorted({picture.shape[1:] for picture in pixels})
+        if len(sizes) > 1:
+            found = ", ".join(f"{width}x{height}" for height, width in sizes[:5])
+            raise DataError(
+                f"This model takes pictures in their own size, and these differ ({found}): predict them one by one."
+            )
+        stacked = torch.from_numpy(np.stack(pixels)).float().div_(255)
         if self.mean is None or self.std is None:
             return stacked
         shape = (1, -1, 1, 1)
-        return (stacked - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)
+        return stacked.sub_(torch.tensor(self.mean).view(shape)).div_(torch.tensor(self.std).view(shape))
 
     def to_json(self) -> dict[str, Any]:
         """A dict that `json.dumps` takes."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Preprocess:
+    def from_json(cls, found: Any) -> Preprocess:
         """What `to_json` wrote. Raises CheckpointError for anything else."""
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise CheckpointError(f"The saved preprocessing is not one that this fastlearn knows: {error}.") from error
+        if not isinstance(found, dict) or not set(found) <= set(_KEYS):
+            raise CheckpointError(f"The saved preprocessing is not one that this fastlearn knows: {found!r}.")
+        made = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()})
+        wrong = made._wrong()
+        if wrong:
+            raise CheckpointError(f"The saved preprocessing has a {wrong} that cannot be: {getattr(made, wrong)!r}.")
+        return made
+
+    def _wrong(self) -> str:
+        """The name of a value that makes no sense, or nothing."""
+        sized = self.size is None or (
+            isinstance(self.size, tuple) and len(self.size) == 2 and all(map(_side, self.size))
+        )
+        channels = _CHANNELS.get(self.mode, 0) if isinstance(self.mode, str) else 0
+        tests = {
+            "size": sized,
+            "method": self.method in [method.value for method in ResizeMethod],
+            "pad_mode": self.pad_mode in [mode.value for mode in PadMode],
+            "mode": channels > 0,
+            "mean": _stats(self.mean, channels) and (self.mean is None) == (self.std is None),
+            "std": _stats(self.std, channels) and all(value > 0 for value in self.std or ()),
+        }
+        return next((name for name, right in tests.items() if not right), "")
+
+
+def _side(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1 << 14
+
+
+def _stats(values: object, channels: int) -> bool:
+    """One number a channel, or one for all, or nothing at all."""
+    if values is None:
+        return True
+    numbers = isinstance(values, tuple) and all(isinstance(value, (int, float)) for value in values)
+    return numbers and len(values) in (1, channels)  # type: ignore[arg-type]

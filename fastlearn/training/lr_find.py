@@ -60,7 +60,7 @@ class LRFinder(Callback):
     def after_batch(self, state: TrainState) -> None:
         if not state.training:
             return
-        loss = float(state.loss) if state.loss is not None else math.nan
+        loss = float(state.loss.detach()) if state.loss is not None else math.nan
         result = self.result
         self._average = _BETA * self._average + (1 - _BETA) * loss
         smooth = self._average / (1 - _BETA ** (len(result.losses) + 1))

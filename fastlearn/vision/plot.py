@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from fastlearn.lettering import drawable, elide
 from fastlearn.pixels import open_image
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 CELL_IN = 2.2  # inches a picture
 TITLE_PT = 10
 SMALL_PX = 64  # pictures up to this size show their pixels as squares
-MISSING_GLYPH = "\u25a1"
-_OTHER_FONTS = ("Noto Sans CJK", "WenQuanYi", "Droid Sans Fallback", "Noto Sans", "Unifont", "Arial Unicode")
 
 Tone = Literal["neutral", "right", "wrong"]
 _COLOURS: dict[Tone, str] = {"neutral": "#c8ccd0", "right": "#1a7f37", "wrong": "#c6262e"}
@@ -173,6 +172,26 @@ class ImageDisplay:
         ]
         return show_grid([sample[0] for sample in samples], captions, nrows, ncols, figsize)
 
+    def show_top_losses(
+        self,
+        loader: Any,
+        batch: Any,
+        decoded: Any,
+        losses: Sequence[float],
+        probabilities: Sequence[float] | None = None,
+        *,
+        nrows: int | None = None,
+        ncols: int | None = None,
+        figsize: tuple[float, float] | None = None,
+    ) -> Grid:
+        """The pictures of a batch as `show_results` draws them, with the loss of each and how sure the answer was."""
+        samples = loader.decode_batch(batch)
+        target = loader.dataset.blocks[loader.n_inp]
+        predicted = [target.decode(part.detach().cpu()) for part in decoded]
+        actual = [sample[-1] for sample in samples]
+        pictures = [sample[0] for sample in samples]
+        return show_top_losses(pictures, predicted, actual, losses, probabilities, nrows, ncols, figsize)
+
 
 def show_top_losses(
     images: Sequence[Any],
@@ -220,20 +239,11 @@ def label_text(label: Any) -> str:
 def write_title(ax: Axes, caption: Caption) -> Text:
     """Put a caption over `ax`: long lines are cut in the middle, and signs that no font here has become boxes."""
     columns = max(12, int(_width_in(ax) * 72 / (TITLE_PT * 0.58)))
-    text = "\n".join(elide(line, columns) for line in caption.lines)
-    families = _families_for(text)
-    title = ax.set_title(_without_missing(text, families), fontsize=TITLE_PT, parse_math=False, fontfamily=families)
+    text, families = drawable("\n".join(elide(line, columns) for line in caption.lines))
+    title = ax.set_title(text, fontsize=TITLE_PT, parse_math=False, fontfamily=families)
     if caption.tone != "neutral":  # otherwise the colour of the user's style
         title.set_color(_COLOURS[caption.tone])
     return title
-
-
-def elide(text: str, columns: int) -> str:
-    """`text` cut to `columns` characters by leaving out some after its first two thirds."""
-    if len(text) <= columns:
-        return text
-    head = columns * 2 // 3
-    return text[:head] + "…" + text[len(text) - (columns - 1 - head) :]
 
 
 def _width_in(ax: Axes) -> float:
@@ -241,34 +251,6 @@ def _width_in(ax: Axes) -> float:
     spec, figure = ax.get_subplotspec(), ax.figure
     columns = spec.get_gridspec().ncols if spec is not None else 1
     return float(figure.get_figwidth()) / columns  # type: ignore[union-attr]
-
-
-def _families_for(text: str) -> list[str]:
-    """The user's font families, and for signs that those lack, one of the fonts installed here that has them."""
-    from matplotlib import font_manager, rcParams
-
-    families = list(rcParams["font.family"])
-    if text.isascii() or not _missing(text, families):
-        return families
-    names = {entry.name for entry in font_manager.fontManager.ttflist}
-    return families + sorted(name for name in names if name.startswith(_OTHER_FONTS))
-
-
-def _without_missing(text: str, families: list[str]) -> str:
-    """`text` with a box for each sign that no family has, which would otherwise draw the same box and a warning."""
-    missing = set() if text.isascii() else _missing(text, families)
-    return "".join(MISSING_GLYPH if sign in missing else sign for sign in text)
-
-
-def _missing(text: str, families: list[str]) -> set[str]:
-    from matplotlib import font_manager
-    from matplotlib.ft2font import FT2Font
-
-    signs = {sign for sign in text if not sign.isspace()}
-    for family in families:
-        font = FT2Font(font_manager.findfont(font_manager.FontProperties(family=[family])))
-        signs -= {sign for sign in signs if font.get_char_index(ord(sign))}
-    return signs
 
 
 def _is_number(value: Any) -> bool:

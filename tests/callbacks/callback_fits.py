@@ -23,7 +23,7 @@ Batches = list[tuple[torch.Tensor, ...]]
 def batches(sizes: list[int], n_in: int = 3, seed: int = 0, classes: int = 0) -> Batches:
     """Random inputs of the given batch sizes with regression targets, or class indices."""
     g = torch.Generator().manual_seed(seed)
-    made = []
+    made: Batches = []
     for size in sizes:
         x = torch.randn(size, n_in, generator=g)
         made.append((x, torch.randint(classes, (size,), generator=g) if classes else torch.randn(size, 1, generator=g)))
@@ -44,6 +44,8 @@ def make_state(
     **plan: Any,
 ) -> TrainState:
     """The state of a fit on the CPU over lists of batches (or loaders); SGD at .1 unless an optimizer is given."""
+    loader: Any
+    other: Any
     loader, other = (ForeignLoader(x, device="cpu") if isinstance(x, list) else x for x in (train, valid))
     made = {"schedule": None, "metrics": (), "seed": 3, "path": path, "model_path": path / "models"} | plan
     fit = FitPlan(n_epochs, loader, other, loss_func, **made)

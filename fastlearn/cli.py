@@ -1,0 +1,282 @@
+"""The console command `fastlearn`: demo, train, predict, check.
+
+Exit codes: 0 all is well; 1 a picture could not be answered, or the check found errors; 2 the command cannot work as
+it was typed; 130 Ctrl-C. torch is imported only by a command that needs it, so `--help` is there at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastlearn.errors import ConfigError, FastlearnError, ImageError
+
+if TYPE_CHECKING:
+    from fastlearn.data.dataloaders import DataLoaders
+    from fastlearn.learner import Learner
+
+LITE0 = "tf_efficientnet_lite0"
+_FOLDERS = """\
+PATH holds a folder for each class: train/<class>/*.jpg and valid/<class>/*.jpg (or val, validation, test),
+or <class>/*.jpg alone, of which a random fifth is then kept for validation."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    # Threads of OpenMP that spin while they wait starve any other program. Read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold signs that the terminal cannot show
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has seen enough, as in `fastlearn predict … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except FastlearnError as error:
+        print(f"fastlearn {args.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastlearn",
+        description="From a folder of pictures to a trained model that answers.",
+        epilog="fastlearn COMMAND --help tells more. In a notebook: from fastlearn.vision.all import *",
+    )
+    parser.add_argument("--version", action="version", version=f"fastlearn {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_train(commands)
+    _add_predict(commands)
+    _add_check(commands)
+    return parser
+
+
+def _version() -> str:
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version("fastlearn")
+    except importlib.metadata.PackageNotFoundError:  # run from a folder that is not installed
+        return "(not installed)"
+
+
+def _command(commands: Any, name: str, run: Any, help: str, more: str = "") -> argparse.ArgumentParser:
+    told = f"{help}\n\n{more}" if more else help
+    parser = commands.add_parser(
+        name, help=help, description=told, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+# demo
+
+
+def _add_demo(commands: Any) -> None:
+    what = "Fine-tune a pretrained network on a small data set, and draw how well it does."
+    parser = _command(
+        commands, "demo", _demo, what, "No network is needed: pictures and weights come with the install."
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="where the PNG files go (%(default)s)"
+    )
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from fastlearn.demo import run_demo
+
+    run_demo(args.out)
+    return 0
+
+
+# train
+
+
+def _add_train(commands: Any) -> None:
+    what = "Fine-tune a pretrained network on a folder of pictures, and write it as a model folder."
+    parser = _command(commands, "train", _train, what, _FOLDERS)
+    add = parser.add_argument
+    add("path", type=Path, metavar="PATH", help="the folder of pictures")
+    add("--out", type=Path, metavar="DIR", help="the model folder to write (./<name of PATH>-model)")
+    add("--overwrite", action="store_true", help="replace the model that is in DIR")
+    add("--arch", default=LITE0, metavar="NAME", help="a network of timm's: resnet18, convnext_tiny … (%(default)s)")
+    add("--no-pretrained", dest="pretrained", action="store_false", help="begin with random weights")
+    add("--epochs", type=int, default=3, metavar="N", help="of the whole network, after one of its head (%(default)s)")
+    add(
+        "--size", type=int, default=224, metavar="PX", help="pictures are resized and cropped to a square (%(default)s)"
+    )
+    add("--bs", type=int, metavar="N", help="pictures in a batch (64, or all of a smaller training set)")
+    add("--lr", type=float, default=2e-3, metavar="RATE", help="the learning rate of the head (%(default)s)")
+    add("--augment", action="store_true", help="flip, turn, zoom and light the training pictures at random")
+    add("--valid-pct", type=float, metavar="SHARE", help="validate on this random share of all pictures, as 0.2")
+    add("--skip-bad", action="store_true", help="leave unreadable files out; otherwise they are named and refused")
+    add("--seed", type=int, default=0, metavar="N", help="of split, head and order: one seed, one model (%(default)s)")
+    add("--workers", type=int, metavar="N", help="threads that read pictures (one a processor, at most 8)")
+
+
+def _train(args: argparse.Namespace) -> int:
+    out = _out_folder(args)
+    if args.epochs < 1:
+        raise ConfigError(f"--epochs {args.epochs}: train for 1 or more.")
+    from fastlearn.export.model_folder import CARD, WEIGHTS
+    from fastlearn.paths import printable
+    from fastlearn.vision.export import save_model_folder
+
+    dls = _loaders(args)
+    report = dls.check()
+    report.raise_for_errors()
+    if report.findings:
+        print(report)
+    sizes = f"{len(dls.train_ds):,} pictures to train on, {len(dls.valid_ds):,} to validate, {len(dls.vocab)} classes"
+    print(f"{sizes}; {args.arch} on {dls.device}", flush=True)
+    learn = _learner(args, dls)
+    learn.fine_tune(args.epochs, args.lr)
+    save_model_folder(learn, out, _story(args, learn))
+    sample = dls.valid_ds.items[0]
+    print(f"Wrote {printable(out / WEIGHTS)} and {CARD}. Ask it: fastlearn predict {_quoted(out)} {_quoted(sample)}")
+    return 0
+
+
+def _out_folder(args: argparse.Namespace) -> Path:
+    """Where the model goes; an error before the training if it cannot go there."""
+    from fastlearn.export.model_folder import is_model_folder
+    from fastlearn.paths import printable
+
+    out: Path = args.out or Path(f"{args.path.resolve().name or 'pictures'}-model")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{printable(out)} is a file. Name a folder for the model with --out DIR.")
+    if is_model_folder(out) and not args.overwrite:
+        raise ConfigError(f"{printable(out)} holds a model already. Add --overwrite to replace it, or --out DIR.")
+    if out.is_dir() and not is_model_folder(out) and any(out.iterdir()):
+        raise ConfigError(f"{printable(out)} holds other files. Name a new folder with --out DIR.")
+    at = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not os.access(at, os.W_OK):
+        raise ConfigError(f"No permission to write in {printable(at)}. Name another folder with --out DIR.")
+    return out
+
+
+def _loaders(args: argparse.Namespace) -> DataLoaders:
+    from fastlearn.vision.augment import aug_transforms
+    from fastlearn.vision.data import ImageDataLoaders
+    from fastlearn.vision.transforms import Resize
+
+    return ImageDataLoaders.from_folder(
+        args.path,
+        valid_pct=args.valid_pct,
+        seed=args.seed,
+        item_tfms=Resize(args.size),
+        batch_tfms=aug_transforms() if args.augment else None,
+        bs=args.bs,
+        num_workers=args.workers,
+        on_error="skip" if args.skip_bad else "raise",
+    )
+
+
+def _learner(args: argparse.Namespace, dls: DataLoaders) -> Learner:
+    from fastlearn.metrics import accuracy
+    from fastlearn.vision.learner import vision_learner
+
+    return vision_learner(
+        dls, args.arch, pretrained=args.pretrained, metrics=accuracy, lr=args.lr, seed=args.seed, path=args.path
+    )
+
+
+def _story(args: argparse.Namespace, learn: Learner) -> dict[str, Any]:
+    """What the model folder tells of its training; no path of this machine."""
+    import torch
+
+    names = [name for name in learn.recorder.metric_names if name not in ("epoch", "time")]
+    return {
+        "data": args.path.resolve().name,
+        "pictures": {"train": len(learn.dls.train_ds), "valid": len(learn.dls.valid_ds)},
+        "epochs": args.epochs,
+        "lr": args.lr,
+        "bs": learn.dls.bs,
+        "seed": args.seed,
+        "augment": args.augment,
+        "result": {name: learn.recorder.final_value(name) for name in names},
+        "versions": {"fastlearn": _version(), "torch": torch.__version__},
+    }
+
+
+def _quoted(path: str | os.PathLike[str]) -> str:
+    """A path as one would type it in a shell."""
+    import shlex
+
+    from fastlearn.paths import printable
+
+    return shlex.quote(printable(path))
+
+
+# predict
+
+
+def _add_predict(commands: Any) -> None:
+    what = "Name what is on pictures: one line each, with the label, its probability and the file."
+    parser = _command(commands, "predict", _predict, what, "Exit code 1 if a picture could not be read.")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a folder that `fastlearn train` wrote")
+    parser.add_argument("images", type=Path, metavar="IMAGE", nargs="+", help="pictures")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, with every label's probability")
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from fastlearn.export.model_folder import load_model_folder
+
+    model = load_model_folder(args.model)
+    width = max(map(len, model.vocab))
+    failed = 0
+    for image in args.images:
+        try:
+            answer = model.predict(image)
+        except ImageError as error:
+            failed += 1
+            print(f"fastlearn predict: {error}", file=sys.stderr, flush=True)
+            continue
+        if args.json:
+            chances = dict(zip(model.vocab, answer.probabilities.tolist(), strict=True))
+            _print_json({"file": str(image), "label": answer.label, "probabilities": chances})
+        else:
+            print(f"{answer.label:{width}}  {answer.probability:6.1%}  {_shown(image)}", flush=True)
+    return 1 if failed else 0
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    import json
+
+    print(json.dumps(record), flush=True)  # ASCII with escapes: any terminal, and any name of a file
+
+
+def _shown(path: Path) -> str:
+    """A path on one line."""
+    from fastlearn.paths import printable
+
+    text = printable(path)
+    return text if text.isprintable() else repr(text)
+
+
+# check
+
+
+def _add_check(commands: Any) -> None:
+    what = "Look at every picture of a folder and report what is wrong. Changes nothing."
+    parser = _command(commands, "check", _check, what, f"{_FOLDERS}\n\nExit code 1 if there are errors.")
+    parser.add_argument("path", type=Path, metavar="PATH", help="the folder of pictures")
+    parser.add_argument("--quick", action="store_true", help="decode suspicious files only")
+
+
+def _check(args: argparse.Namespace) -> int:
+    from fastlearn.data.checks import check_folder
+
+    report = check_folder(args.path, thorough=not args.quick)
+    print(report)
+    return 0 if report.ok else 1
