@@ -47,7 +47,10 @@ def _find_cause(
     """(layer, what was found, what to try); the first of inputs, targets, weights, layers, loss and gradients."""
     layer, kind, loss_is_bad = _first_bad_layer(state, inputs, targets)
     where = f" The first layer with such an output is {_named(layer, kind)}." if layer is not None else ""
-    for word, parts in (("input", inputs), ("target", targets)):
+    # The batch as the loader gave it, where there is one: a mixed sample is not at fault for its partner.
+    n_inp = state.plan.train.n_inp
+    given = (state.batch[:n_inp], state.batch[n_inp:]) if with_gradients else (inputs, targets)
+    for word, parts in (("input", given[0]), ("target", given[1]), ("input", inputs)):
         rows = _bad_rows(parts)
         if rows:
             known = rows[-1] < len(samples)

@@ -220,9 +220,9 @@ class _DeviceFlag:
 def _digest(grad: torch.Tensor) -> Any:
     """A number that is not finite if any entry is not (and perhaps if the entries are huge); reads each entry once.
 
-    The cheapest such test that was found: 15 µs a step on a 784-128-10 network, where torch's foreach norm takes 25,
-    its get_total_norm 55 and isfinite().all() 270. Large gradients go to NumPy's dot product, which runs at memory
-    speed in this thread: torch would wake its thread team for each of them, which costs milliseconds on a busy machine.
+    About 18 µs a step on a 784-128-10 network, where torch's foreach norm takes 26, its get_total_norm 49 and
+    isfinite().all() 270. Large gradients go to NumPy's dot product, which runs at memory speed in this thread: torch's
+    sum would wake its thread team for each of them, which costs milliseconds on a busy machine (13 µs on one thread).
     """
     if grad.numel() < _SMALL or grad.dtype != torch.float32 or grad.requires_grad or grad.layout != torch.strided:
         return grad.sum().item()

@@ -62,7 +62,8 @@ class Preprocess:
         """What `to_json` wrote. Raises CheckpointError for anything else."""
         if not isinstance(found, dict) or not set(found) <= set(_KEYS):
             raise CheckpointError(f"The saved preprocessing is not one that this fastlearn knows: {found!r}.")
-        made = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()})
+        values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in found.items()}
+        made = cls(**values)
         wrong = made._wrong()
         if wrong:
             raise CheckpointError(f"The saved preprocessing has a {wrong} that cannot be: {getattr(made, wrong)!r}.")

@@ -77,7 +77,7 @@ class Interpretation:
         values, positions = self.losses.topk(min(k or len(self), len(self)), largest=largest)
         if not items:
             return values, positions
-        source = getattr(self._dataset("items"), "items")  # noqa: B009
+        source = self._dataset("listed").items
         return values, positions, L(item_at(source, int(i)) for i in positions)
 
     def plot_top_losses(
@@ -141,8 +141,8 @@ class Interpretation:
         dataset = getattr(self.loader, "dataset", None)
         if not hasattr(dataset, "blocks"):
             raise ConfigError(
-                f"The samples of this loader cannot be {wish if wish == 'drawn' else 'listed'}: fastlearn did not make "
-                "it. top_losses() gives their positions."
+                f"The samples of this loader cannot be {wish}: fastlearn did not make it. top_losses() "
+                "gives their positions."
             )
         return dataset
 
@@ -164,7 +164,9 @@ def _meaning(learn: Learner, preds: Tensor, targs: Tensor) -> tuple[Sequence[Any
     whole = not targs.is_floating_point()
     if whole and targs.ndim == 1 and preds.ndim == 2:
         vocab = learn.dls.vocab
-        return (vocab if vocab is not None and len(vocab) == preds.shape[1] else range(preds.shape[1])), "classification"
+        return (
+            vocab if vocab is not None and len(vocab) == preds.shape[1] else range(preds.shape[1])
+        ), "classification"
     if targs.shape == preds.shape and preds.ndim == 2 and bool(((targs == 0) | (targs == 1)).all()):
         return range(preds.shape[1]), "multilabel"
     return None, "regression"

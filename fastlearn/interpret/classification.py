@@ -82,22 +82,19 @@ class ClassificationInterpretation(Interpretation):
 
     def scores(self) -> dict[Any, Score]:
         """Precision, recall, F1 and number of samples (support) of each class or label."""
-        if self.kind == "multilabel":
-            found, _ = scores_of_labels(self.targs.numpy() > 0.5, self.decoded.numpy() > 0.5)
-        else:
-            found, _ = scores_of_classes(self.confusion_matrix())
-        return dict(zip(self.classes, found, strict=True))
+        return dict(zip(self.classes, self._scores()[0], strict=True))
 
     def print_classification_report(self) -> None:
         """Print precision, recall, F1 and number of samples of each class, and their means.
 
         A share of nothing (the precision of a class that was never predicted) counts as 0.
         """
+        print(report_text([str(name) for name in self.classes], *self._scores()))
+
+    def _scores(self) -> tuple[list[Score], dict[str, Score | float]]:
         if self.kind == "multilabel":
-            found, means = scores_of_labels(self.targs.numpy() > 0.5, self.decoded.numpy() > 0.5)
-        else:
-            found, means = scores_of_classes(self.confusion_matrix())
-        print(report_text([str(name) for name in self.classes], found, means))
+            return scores_of_labels(self.targs.numpy() > 0.5, self.decoded.numpy() > 0.5)
+        return scores_of_classes(self.confusion_matrix())
 
     def _one_class_a_sample(self) -> None:
         if self.kind != "classification":

@@ -16,7 +16,8 @@ LONGEST_NAME = 24  # characters
 NAME_PT = 10.0
 MOST_IN = 15.0  # the side of the largest matrix
 MOST_WITH_ZEROS = 12  # classes; beyond, an empty cell says it better than a nought
-FAINT = "#b5bbc1"
+FAINT, INK = "#b5bbc1", "#111418"
+_DARK_BELOW = 0.194  # the luminance on which ink and white are equally easy to read, 4.3 to 1
 _EM = 0.6  # the usual width of a letter for its height
 _GAMMA = 0.6  # below 1: a few mistakes show against a strong diagonal
 
@@ -36,13 +37,14 @@ def draw_matrix(
     from matplotlib.colors import PowerNorm
 
     n, shown = len(names), [elide(" ".join(name.split()), LONGEST_NAME) for name in names]
-    if ax is None:
-        cell_in = _cell_in(n, counts, digits)
-        ax = _new_axes(n * cell_in, max(map(len, shown)) * NAME_PT * _EM / 72, figsize, dpi)
+    cell_in = _cell_in(n, counts, digits)
+    if ax is not None:
+        box = ax.get_window_extent()
+        cell_in = min(box.width, box.height) / ax.figure.dpi / n
     else:
-        figsize = ax.figure.get_size_inches() * (ax.get_position().width, ax.get_position().height) + 1.8
-    if figsize is not None:
-        cell_in = max(0.05, min(figsize[0] - 1.8, figsize[1] - 1.8) / n)
+        ax = _new_axes(n * cell_in, max(map(len, shown)) * NAME_PT * _EM / 72, figsize, dpi)
+        if figsize is not None:
+            cell_in = max(0.05, min(figsize) - 1.8) / n
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     ax.imshow(shares, cmap=cmap, norm=PowerNorm(_GAMMA, 0, 1), interpolation="nearest")
     _name_axes(ax, shown, cell_in)
@@ -109,10 +111,10 @@ def _write_numbers(ax: Axes, counts: np.ndarray, shares: np.ndarray, digits: int
     if size_pt < 4:
         return
     image = ax.images[0]
-    colours = image.cmap(image.norm(shares))[..., :3]
-    luminance = (colours**2.2) @ np.array([0.2126, 0.7152, 0.0722])
+    luminance = (image.cmap(image.norm(shares))[..., :3] ** 2.2) @ np.array([0.2126, 0.7152, 0.0722])
     for (i, j), text in texts.items():
-        dark_cell = luminance[i, j] < 0.3
-        colour = "white" if dark_cell else "#1f2328"
-        text = text if counts[i, j] else "0"
-        ax.text(j, i, text, ha="center", va="center", fontsize=size_pt, color=colour if counts[i, j] else FAINT)
+        if counts[i, j]:
+            colour = "white" if luminance[i, j] < _DARK_BELOW else INK
+        else:
+            text, colour = "0", FAINT
+        ax.text(j, i, text, ha="center", va="center", fontsize=size_pt, color=colour)

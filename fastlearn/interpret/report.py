@@ -60,7 +60,9 @@ def _scores(right: np.ndarray, said: np.ndarray, actual: np.ndarray) -> list[Sco
     precision = right / np.maximum(said, 1)
     recall = right / np.maximum(actual, 1)
     f1 = 2 * right / np.maximum(said + actual, 1)
-    return [Score(float(p), float(r), float(f), int(n)) for p, r, f, n in zip(precision, recall, f1, actual, strict=True)]
+    return [
+        Score(float(p), float(r), float(f), int(n)) for p, r, f, n in zip(precision, recall, f1, actual, strict=True)
+    ]
 
 
 def _means(scores: Sequence[Score]) -> dict[str, Score | float]:

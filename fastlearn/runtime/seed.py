@@ -10,6 +10,7 @@ import os
 import random
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,9 +37,19 @@ def derive(seed: int, *keys: int | str) -> int:
     return state >> 1
 
 
+class _Words(np.random.bit_generator.ISeedSequence):
+    """Seed words from `_mix`: NumPy's own SeedSequence costs ten times as much, and every sample needs a generator."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> np.ndarray:
+        return np.array([_mix(self.start + i) for i in range(n_words)], dtype=np.uint64).astype(dtype)
+
+
 def numpy_rng(seed: int, *keys: int | str) -> np.random.Generator:
     """A NumPy generator of its own for the thing that `keys` name."""
-    return np.random.Generator(np.random.PCG64(derive(seed, *keys)))
+    return np.random.Generator(np.random.PCG64(_Words(derive(seed, *keys))))
 
 
 def torch_rng(seed: int, *keys: int | str) -> torch.Generator:

@@ -12,6 +12,7 @@ from torch import nn
 
 from fastlearn.callbacks.accumulate import GradientAccumulation
 from fastlearn.callbacks.clip import GradientClip
+from fastlearn.callbacks.mixup import MixUp
 from fastlearn.callbacks.nan_stop import StopOnNonFinite, TerminateOnNaNCallback
 from fastlearn.data.foreign import ForeignLoader
 from fastlearn.errors import ConfigError, NonFiniteError
@@ -148,6 +149,28 @@ def test_targets_are_named() -> None:
     data[1][1][4] = math.nan
     with pytest.raises(NonFiniteError, match="the target of rows 4 holds NaN"):
         fit(network(), data, [StopOnNonFinite()])
+
+
+def test_a_mixed_sample_is_not_blamed_for_its_partner() -> None:
+    with pytest.raises(NonFiniteError, match="the input of rows 1 holds NaN"):
+        fit(network(), with_bad([6] * 2, at=1), [StopOnNonFinite(), MixUp()])
+
+
+def test_a_large_gradient_in_any_memory_order() -> None:
+    for bad in (math.nan, math.inf, -math.inf):
+        model = nn.Sequential(nn.Conv2d(64, 64, 3), nn.Flatten(), nn.Linear(256, 1)).to(
+            memory_format=torch.channels_last
+        )
+        data = [(torch.randn(2, 64, 4, 4).to(memory_format=torch.channels_last), torch.randn(2, 1))]
+
+        class Plant(Callback):
+            value = bad
+
+            def after_backward(self, state: TrainState) -> None:
+                state.model[0].weight.grad[5, 6, 1, 2] = self.value  # type: ignore[index, union-attr]
+
+        with pytest.raises(NonFiniteError, match="gradients of '0.weight' are not"):
+            fit(model, data, [StopOnNonFinite(), Plant()])
 
 
 class Indexed(ForeignLoader):

@@ -1,0 +1,1 @@
+from fastlearn.learner.learner import Learner as Learner

@@ -1,0 +1,129 @@
+"""What a learner answers: predictions, results to look at, a summary of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from fastlearn.errors import ConfigError
+from fastlearn.learner.setup import LearnerSetup
+from fastlearn.losses import activation_of, decodes_of, per_sample
+from fastlearn.runtime.seed import RunKey
+from fastlearn.training.predict import FirstBatches, Predictions, predict_loader
+from fastlearn.training.preflight import first_samples
+from fastlearn.training.summary import layer_table, parameter_counts
+
+
+class Asking(LearnerSetup):
+    """The methods of a `Learner` that use its model and leave it as it is."""
+
+    def get_preds(
+        self,
+        ds_idx: int = 1,
+        dl: Any = None,
+        with_input: bool = False,
+        with_decoded: bool = False,
+        with_loss: bool = False,
+        act: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> tuple[Any, ...]:
+        """Predictions and targets of a whole loader, on the CPU and in its order.
+
+        Returns `([inputs,] predictions, targets [, decoded] [, losses])`; the predictions went through the loss
+        function's activation (softmax for cross-entropy) unless `act` is another function. `dl` takes a loader or a
+        list of batches such as `[(x, y)]`.
+        """
+        found = self._predict(self._loader(ds_idx, dl), with_input=with_input, with_loss=with_loss)
+        activation = act if act is not None else activation_of(self.loss_func)
+        predictions = activation(found.outputs)
+        parts: list[Any] = [found.inputs] if with_input else []
+        parts += [predictions, found.targets]
+        if with_decoded:
+            parts.append(decodes_of(self.loss_func)(predictions))
+        if with_loss:
+            parts.append(found.losses)
+        return tuple(parts)
+
+    def predict(self, item: Any, with_input: bool = False) -> tuple[Any, ...]:
+        """The label, its index and the probabilities for one item (a path, bytes, a PIL image, an array).
+
+        For several labels at once: the labels, a mask and the probabilities; for a regression the value three times.
+
+        >>> label, index, probabilities = learn.predict("cat.jpg")
+        """
+        loader = self.dls.test_dl([item], num_workers=0)
+        found = self._predict(loader, with_input=with_input)
+        probabilities = activation_of(self.loss_func)(found.outputs)
+        decoded = decodes_of(self.loss_func)(probabilities)[0]
+        label = self.task.decode(decoded) if self.task is not None else decoded
+        answer = (label, decoded, probabilities[0])
+        return (loader.decode_batch((found.inputs,))[0], *answer) if with_input else answer
+
+    def tta(
+        self, ds_idx: int = 1, dl: Any = None, n: int = 4, beta: float | None = 0.25, use_max: bool = False
+    ) -> tuple[torch.Tensor, Any]:
+        """Predictions averaged over `n` augmented passes and a plain one: (1 − beta)·mean(augmented) + beta·plain.
+
+        `beta=None` returns (augmented, plain, targets); `use_max` takes the largest in place of the mean.
+        """
+        if n < 1:
+            raise ConfigError(f"tta needs n ≥ 1 augmented passes, not {n}.")
+        loader = self._loader(ds_idx, dl)
+        activation = activation_of(self.loss_func)
+        augmented_loader = loader.new(shuffle=False, drop_last=False, train=True)
+        passes = [activation(self._predict(augmented_loader, stream="tta", epoch=i).outputs) for i in range(n)]
+        plain = self._predict(loader)
+        predictions = activation(plain.outputs)
+        if use_max:
+            return torch.stack([predictions, *passes]).max(0)[0], plain.targets
+        mean = torch.stack(passes).mean(0)
+        if beta is None:
+            return mean, predictions, plain.targets  # type: ignore[return-value]
+        return (1 - beta) * mean + beta * predictions, plain.targets
+
+    def show_results(
+        self, ds_idx: int = 1, dl: Any = None, max_n: int = 9, figsize: tuple[float, float] | None = None
+    ) -> Any:
+        """Draw samples of a loader with their targets and predictions."""
+        display = getattr(self.dls, "display", None)
+        if display is None:
+            raise ConfigError("These DataLoaders cannot be drawn: they hold no pictures that fastlearn knows.")
+        # Folders list one class after the other, so the samples are drawn.
+        loader = self._loader(ds_idx, dl).new(bs=max_n, shuffle=True, drop_last=False)
+        found = self._predict(FirstBatches(loader, 1), with_input=True, stream="show")
+        decoded = decodes_of(self.loss_func)(activation_of(self.loss_func)(found.outputs))
+        batch = tuple(part[:max_n] for part in (found.inputs, found.targets))
+        return display.show_results(loader, batch, decoded[:max_n], max_n=max_n, figsize=figsize)
+
+    def summary(self) -> str:
+        """The layers with their shapes and parameters, and how the learner is set up; also printed."""
+        batch = first_samples(self.dls.train, self.device)
+        every, trained = parameter_counts(self.model)
+        lines = [layer_table(self.model, batch[: self.dls.n_inp])] if batch is not None else []
+        loss = getattr(self.loss_func, "__name__", type(self.loss_func).__name__)
+        optimizer = getattr(self.opt_func, "__name__", str(self.opt_func))
+        lines += [
+            "",
+            f"Parameters: {every:,}, of which {trained:,} are trained, in {len(self.groups)} group(s)",
+            f"Loss: {loss}    Optimizer: {optimizer}    Batch norm of the body: {self.bn}",
+            f"Device: {self.device}    Precision: {self.precision.name}    Seed: {self.seed}",
+            f"Callbacks: {', '.join(map(repr, self.cbs)) or 'none'}",
+        ]
+        text = "\n".join(lines)
+        print(text)
+        return text
+
+    def _predict(
+        self, loader: Any, with_input: bool = False, with_loss: bool = False, stream: str = "predict", epoch: int = 0
+    ) -> Predictions:
+        return predict_loader(
+            self.model,
+            loader,
+            self.precision,
+            RunKey(self.seed, stream, epoch),
+            n_inp=self.dls.n_inp,
+            loss_func=per_sample(self.loss_func) if with_loss else None,
+            with_input=with_input,
+            channels_last=self.channels_last,
+        )

@@ -1,0 +1,243 @@
+"""How a learner trains: the fits, fine-tuning, the learning-rate finder, validation."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Self
+
+from fastlearn.data.checks import check_dataloaders
+from fastlearn.errors import ConfigError
+from fastlearn.learner.setup import LR, LearnerSetup
+from fastlearn.training import schedule as schedules
+from fastlearn.training.callback import as_callbacks
+from fastlearn.training.dry_run import dry_run
+from fastlearn.training.loop import default_step, run_fit, valid_pass
+from fastlearn.training.lr_find import LRFinder, RisingRate, check_range
+from fastlearn.training.lr_suggest import SuggestFunc, suggest, valley
+from fastlearn.training.optimizer import lr_groups
+from fastlearn.training.preflight import first_samples, preflight
+from fastlearn.training.recorder import Recorder
+from fastlearn.training.schedule import Schedule
+from fastlearn.training.snapshot import preserved
+
+
+class Fitting(LearnerSetup):
+    """The methods of a `Learner` that train or measure its model."""
+
+    def fit(
+        self,
+        n_epoch: int,
+        lr: LR | None = None,
+        wd: float | None = None,
+        cbs: Any = None,
+        reset_opt: bool = False,
+        start_epoch: int = 0,
+    ) -> Self:
+        """Train for `n_epoch` epochs at a constant learning rate; a slice gives each group of layers its own."""
+        return self._fit(n_epoch, schedules.constant(self._lrs(lr)), wd, cbs, reset_opt, start_epoch)
+
+    def fit_one_cycle(
+        self,
+        n_epoch: int,
+        lr_max: LR | None = None,
+        div: float = 25.0,
+        div_final: float = 1e5,
+        pct_start: float = 0.25,
+        wd: float | None = None,
+        moms: tuple[float, float, float] | None = None,
+        cbs: Any = None,
+        reset_opt: bool = False,
+        start_epoch: int = 0,
+    ) -> Self:
+        """Train with one cycle (Smith, 2018): the rate rises to `lr_max` over `pct_start`, then falls."""
+        cycle = schedules.one_cycle(
+            self._lrs(lr_max), div=div, div_final=div_final, pct_start=pct_start, moms=moms or self.moms
+        )
+        return self._fit(n_epoch, cycle, wd, cbs, reset_opt, start_epoch)
+
+    def fit_flat_cos(
+        self,
+        n_epoch: int,
+        lr: LR | None = None,
+        div_final: float = 1e5,
+        pct_start: float = 0.75,
+        wd: float | None = None,
+        cbs: Any = None,
+        reset_opt: bool = False,
+        start_epoch: int = 0,
+    ) -> Self:
+        """Train at a flat rate until `pct_start`, then along a cosine to `lr / div_final`."""
+        flat = schedules.flat_cos(self._lrs(lr), div_final=div_final, pct_start=pct_start)
+        return self._fit(n_epoch, flat, wd, cbs, reset_opt, start_epoch)
+
+    def fit_sgdr(
+        self,
+        n_cycles: int,
+        cycle_len: int,
+        lr_max: LR | None = None,
+        cycle_mult: int = 2,
+        cbs: Any = None,
+        reset_opt: bool = False,
+        wd: float | None = None,
+        start_epoch: int = 0,
+    ) -> Self:
+        """Train with warm restarts (Loshchilov and Hutter, 2017): cosines, `cycle_mult` times as long each."""
+        restarts = schedules.sgdr(self._lrs(lr_max), n_cycles, cycle_len, cycle_mult)
+        n_epoch = sum(schedules.sgdr_epochs(n_cycles, cycle_len, cycle_mult))
+        return self._fit(n_epoch, restarts, wd, cbs, reset_opt, start_epoch)
+
+    def fine_tune(
+        self,
+        epochs: int,
+        base_lr: float = 2e-3,
+        freeze_epochs: int = 1,
+        lr_mult: float = 100,
+        pct_start: float = 0.3,
+        div: float = 5.0,
+        *,
+        wd: float | None = None,
+        cbs: Any = None,
+        keep_best: bool = False,
+    ) -> Self:
+        """Transfer learning: train the head with the body frozen, then everything, the stem `lr_mult` times slower.
+
+        `keep_best=True` puts back the weights of the frozen phase when the second one ends with a higher validation
+        loss; it chooses by the validation set, so judge the result on other data.
+        """
+        first, second = schedules.fine_tune_phases(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div)
+        self.freeze()
+        self.fit_one_cycle(first.epochs, first.lr, first.div, pct_start=first.pct_start, wd=wd, cbs=cbs)
+        frozen = (
+            {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()} if keep_best else None
+        )
+        frozen_loss = self.recorder.final_value("valid_loss")
+        self.unfreeze()
+        with self._same_story():
+            self.fit_one_cycle(second.epochs, second.lr, second.div, pct_start=second.pct_start, wd=wd, cbs=cbs)
+        if frozen is not None and not self.recorder.final_value("valid_loss") <= frozen_loss:
+            self.model.load_state_dict(frozen)
+            print("Kept the weights of the frozen phase, whose validation loss was lower.")
+        return self
+
+    def lr_find(
+        self,
+        start_lr: float = 1e-7,
+        end_lr: float = 10,
+        num_it: int = 100,
+        stop_div: bool = True,
+        show_plot: bool = True,
+        suggest_funcs: SuggestFunc | str | Sequence[SuggestFunc | str] = valley,
+    ) -> Any:
+        """Try `num_it` steps with a rising rate and suggest one; afterwards nothing has changed, generators included.
+
+        Returns a named tuple with one learning rate for each of `suggest_funcs` (valley, slide, minimum, steep). The
+        curve is in `learn.recorder.plot_lr_find()`; a notebook shows it at once.
+        """
+        check_range(start_lr, end_lr, num_it)
+        finder = LRFinder(num_it, stop_div)
+        optimizer = self.opt or self.create_opt()
+        n_batches = max(1, len(self.dls.train))
+        n_epoch = math.ceil(num_it / n_batches)
+        rates = lr_groups(self.lr, len(self.groups))
+        rising = RisingRate(start_lr, end_lr, n_epoch * n_batches / num_it, tuple(lr / rates[-1] for lr in rates))
+        callbacks = [*(callback for callback in self.cbs if callback.in_lr_find), finder]
+        plan = self._plan(n_epoch, rising, stream="lr_find", valid=False)
+        state = self._state(plan, callbacks, Recorder())
+        with preserved(self.model, optimizer, self.precision, self.cbs):
+            state.epoch = state.step = 0
+            run_fit(state, self.step)
+        result = finder.result
+        result.suggestions = suggest(result.lrs, result.losses, num_it, suggest_funcs)
+        self.recorder.lr_finder = result
+        if show_plot and _in_notebook():
+            self.recorder.plot_lr_find()
+        suggested = NamedTuple("SuggestedLRs", [(name, float) for name in result.suggestions])  # type: ignore[misc]
+        return suggested(*(float(lr) for lr, _ in result.suggestions.values()))
+
+    def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[float]:
+        """Loss and metrics on the validation loader (or another): [loss, metric, …]."""
+        plan = self._plan(0, None, valid=self._loader(ds_idx, dl))
+        state = self._state(plan, as_callbacks(cbs), Recorder())
+        modes = [(module, module.training) for module in self.model.modules()]
+        try:
+            values = valid_pass(state, self.step)
+        finally:
+            for module, training in modes:
+                module.training = training
+        return list(values.values())
+
+    def dry_run(self) -> dict[str, float]:
+        """Run one batch of every path (training, validation, prediction, saving) and take all of it back.
+
+        Returns the seconds that each took; an error says what a long training would have met at its end.
+        """
+        callbacks = [callback for callback in self.cbs if callback.in_lr_find]
+        state = self._state(self._plan(1, schedules.constant(self._lrs(None))), callbacks, Recorder())
+        return dry_run(state, self.step)
+
+    @contextlib.contextmanager
+    def _same_story(self) -> Iterator[None]:
+        self.recorder.continue_story(True)
+        try:
+            yield
+        finally:
+            self.recorder.continue_story(False)
+
+    def _fit(
+        self, n_epoch: int, schedule: Schedule, wd: float | None, cbs: Any, reset_opt: bool, start_epoch: int
+    ) -> Self:
+        if not isinstance(n_epoch, int) or isinstance(n_epoch, bool) or n_epoch < 0:
+            raise ConfigError(f"The number of epochs is a whole number from 0, not {n_epoch!r}.")
+        if not len(self.dls.train):
+            raise ConfigError("The training loader has no batch. Use a smaller batch size (bs=…) or more data.")
+        if reset_opt or self.opt is None:
+            self.create_opt()
+        assert self.opt is not None
+        if wd is not None:
+            for group in self.opt.param_groups:
+                group["wd" if "wd" in group else "weight_decay"] = wd
+        callbacks = [*self.cbs, *as_callbacks(cbs)]
+        if not self._bar:
+            callbacks = [callback for callback in callbacks if not getattr(callback, "is_bar", False)]
+        self._check_files()
+        self._preflight()
+        state = self._state(self._plan(n_epoch, schedule, start_epoch=start_epoch), callbacks, self.recorder)
+        try:
+            run_fit(state, self.step)
+        finally:
+            self.epoch, self.global_step = state.epoch, state.step
+        return self
+
+    def _check_files(self) -> None:
+        """Refuse files that no training can use, before the first batch; once for each data set, by header and tail."""
+        fresh: list[Any] = [ds for ds in (getattr(dl, "dataset", None) for dl in self.dls.loaders) if hasattr(ds, "files_checked")]
+        if all(dataset.files_checked for dataset in fresh):
+            return
+        report = check_dataloaders(self.dls, progress=self._bar, thorough=False)
+        report.raise_for_unreadable()
+        for dataset in fresh:
+            dataset.files_checked = True
+        others = [*report.errors, *report.warnings]
+        if others and self._bar:
+            more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+            print(f"About the data: {others[0].message}{more} Type dls.check() to see it all.")
+
+    def _preflight(self) -> None:
+        """Look for faults on two samples, once for each change of model, loss or metrics."""
+        setup = (self.model, self.loss_func, self.step, tuple(self.metrics), self.dls)
+        if self._checked == setup or self.step is not default_step:
+            return
+        batch = first_samples(self.dls.train, self.device)
+        if batch is not None:
+            preflight(self.model, batch, self.dls.n_inp, self.loss_func, self.metrics, self.task, self.precision)
+        self._checked = setup
+
+
+def _in_notebook() -> bool:
+    import sys
+
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and shell.__class__.__name__ == "ZMQInteractiveShell"

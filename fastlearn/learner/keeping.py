@@ -1,0 +1,61 @@
+"""How a learner is saved and loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from fastlearn.learner.setup import LearnerSetup
+from fastlearn.training.checkpoint import (
+    checkpoint_path,
+    fitting_weights,
+    from_json,
+    json_safe,
+    pack_optimizer,
+    read_checkpoint,
+    unpack_optimizer,
+    write_checkpoint,
+)
+
+
+class Keeping(LearnerSetup):
+    """The methods of a `Learner` that write it to disk and read it back."""
+
+    def save(self, file: str | os.PathLike[str], with_opt: bool = True) -> Path:
+        """Save weights, optimizer, history and counters to `path/model_dir/file.safetensors`; returns that path."""
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        meta: dict[str, Any] = {"kind": "learner", "torch": torch.__version__, "learner": self.state_dict()}
+        if with_opt and self.opt is not None:
+            optimizer_tensors, meta["optimizer"] = pack_optimizer(self.opt)
+            tensors |= optimizer_tensors
+        return write_checkpoint(checkpoint_path(self.path / self.model_dir, file), tensors, meta)
+
+    def load(self, file: str | os.PathLike[str], with_opt: bool = True, strict: bool = True) -> Self:
+        """Load what `save` wrote. A file that is missing or does not fit raises CheckpointError and changes nothing."""
+        path = checkpoint_path(self.path / self.model_dir, file)
+        tensors, meta = read_checkpoint(path)
+        weights = fitting_weights(self.model, tensors, strict, path)
+        if with_opt and meta.get("optimizer"):
+            unpack_optimizer(self.opt or self.create_opt(), tensors, meta["optimizer"])
+        self.model.load_state_dict(weights, strict=strict)
+        self.load_state_dict(meta["learner"])
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters, seed and history as JSON values (weights and optimizer have state of their own)."""
+        return {
+            "epoch": self.epoch,
+            "step": self.global_step,
+            "seed": self.seed,
+            "precision": self.precision.state_dict(),
+            "recorder": json_safe(self.recorder.state_dict()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` said."""
+        self.epoch, self.global_step, self.seed = int(state["epoch"]), int(state["step"]), int(state["seed"])
+        self.precision.load_state_dict(state["precision"])
+        self.recorder.load_state_dict(from_json(state["recorder"]))

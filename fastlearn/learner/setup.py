@@ -1,0 +1,278 @@
+"""What a learner is made of: data, model, loss, optimizer, callbacks, precision, and which layers learn."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from torch import nn
+
+from fastlearn.data.dataloaders import DataLoaders
+from fastlearn.errors import ConfigError
+from fastlearn.metrics import Metric, as_metric, check_metric
+from fastlearn.runtime.precision import Precision, PrecisionName
+from fastlearn.runtime.seed import draw_seed
+from fastlearn.training.callback import Callback, Events, FunctionCallback, as_callbacks
+from fastlearn.training.groups import (
+    Splitter,
+    bias_parameters,
+    body_batch_norms,
+    freeze_groups,
+    norm_parameters,
+    one_group,
+    split_parameters,
+)
+from fastlearn.training.loop import StepFunction, default_step
+from fastlearn.training.optimizer import Adam, check_lr, lr_groups, make_optimizer
+from fastlearn.training.recorder import Recorder
+from fastlearn.training.state import FitPlan, TrainState
+from fastlearn.training.summary import parameter_counts
+
+LR = float | slice | Sequence[float]
+OptFunc = Callable[..., torch.optim.Optimizer]
+BatchNormMode = Literal["train", "eval"]
+
+
+class LearnerSetup:
+    """The parts of a `Learner` and how they are changed; what it does with them is in its other bases."""
+
+    def __init__(
+        self,
+        dls: DataLoaders,
+        model: nn.Module,
+        loss_func: Callable[..., torch.Tensor] | None = None,
+        opt_func: OptFunc = Adam,
+        lr: LR = 1e-3,
+        *,
+        splitter: Splitter = one_group,
+        cbs: Any = None,
+        metrics: Any = None,
+        path: str | os.PathLike[str] | None = None,
+        model_dir: str | os.PathLike[str] = "models",
+        wd: float | None = None,
+        wd_bn_bias: bool = False,
+        train_bn: bool = True,
+        moms: tuple[float, float, float] = (0.95, 0.85, 0.95),
+        default_cbs: bool = True,
+        seed: int | None = None,
+        bn: BatchNormMode = "train",
+    ) -> None:
+        if not isinstance(dls, DataLoaders):
+            raise ConfigError(
+                f"Learner needs DataLoaders first, not {type(dls).__name__}. Wrap loaders of your own: "
+                "Learner(DataLoaders(train_loader, valid_loader), model)."
+            )
+        if not isinstance(model, nn.Module):
+            what = "the class itself; call it first" if isinstance(model, type) else f"{model!r}"
+            raise ConfigError(f"Learner needs a torch module as model, not {what}.")
+        if bn not in ("train", "eval"):
+            raise ConfigError(f"bn is 'train' or 'eval', not {bn!r}.")
+        check_lr(lr)
+        self.dls, self.model = dls, model
+        self.task = dls.task
+        self.loss_func = _choose_loss(loss_func, self.task)
+        self.opt_func, self.lr, self.splitter = opt_func, lr, splitter
+        self.wd, self.wd_bn_bias, self.train_bn, self.moms, self.bn = wd, wd_bn_bias, train_bn, moms, bn
+        self.path = Path(path if path is not None else getattr(dls, "path", None) or ".")
+        self.model_dir = Path(model_dir)
+        self.seed = draw_seed() if seed is None else seed
+        self.device = torch.device(dls.device)
+        self.precision = Precision("fp32", self.device)
+        self.channels_last = False
+        self.step: StepFunction = default_step
+        self.recorder = Recorder()
+        self.opt: torch.optim.Optimizer | None = None
+        self.epoch, self.global_step = 0, 0
+        self.metrics = metrics
+        self.groups = split_parameters(model, splitter)
+        if bn == "eval" and len(self.groups) < 2:
+            raise ConfigError(
+                "bn='eval' keeps the body's statistics, but the splitter makes no body: it has one group only."
+            )
+        model.to(self.device)
+        self.cbs: list[Callback] = [*(self._default_callbacks() if default_cbs else []), *as_callbacks(cbs)]
+        self._bar = True
+        self._checked: object = None
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics of each epoch's validation; set them to a function, a metric, or a list of those."""
+        return self._metrics
+
+    @metrics.setter
+    def metrics(self, metrics: Any) -> None:
+        wanted = [] if metrics is None else list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
+        self._metrics = [as_metric(metric) for metric in wanted]
+        if self.task is not None:
+            for metric in self._metrics:
+                check_metric(metric, self.task)
+
+    @staticmethod
+    def _default_callbacks() -> list[Callback]:
+        from fastlearn.callbacks.nan_stop import StopOnNonFinite
+        from fastlearn.callbacks.progress import ProgressCallback
+
+        return [ProgressCallback(), StopOnNonFinite()]
+
+    def add_cb(self, cb: Any) -> Self:
+        """Add a callback for every fit from now on."""
+        self.cbs += as_callbacks(cb)
+        return self
+
+    def remove_cb(self, cb: Callback | type[Callback]) -> Self:
+        """Remove a callback, or every callback of a class."""
+        self.cbs = [one for one in self.cbs if one is not cb and not (isinstance(cb, type) and isinstance(one, cb))]
+        return self
+
+    def on(self, event: str, every: int = 1) -> Callable[[Callable[[TrainState], None]], Callable[[TrainState], None]]:
+        """A decorator that calls a function of the state at an event, at every `every`-th time.
+
+        >>> @learn.on("after_epoch", every=3)
+        ... def report(state):
+        ...     print(state.epoch, state.values)
+        """
+        callback = FunctionCallback(event, lambda state: None, every)
+
+        def register(function: Callable[[TrainState], None]) -> Callable[[TrainState], None]:
+            callback.function = function
+            self.cbs.append(callback)
+            return function
+
+        return register
+
+    @contextlib.contextmanager
+    def no_bar(self) -> Iterator[Self]:
+        """Inside this context nothing is printed while training."""
+        before, self._bar = self._bar, False
+        try:
+            yield self
+        finally:
+            self._bar = before
+
+    def create_opt(self) -> torch.optim.Optimizer:
+        """Make a fresh optimizer over the groups; every fit uses the same one until `reset_opt`."""
+        exempt = set() if self.wd_bn_bias else norm_parameters(self.model) | bias_parameters(self.model)
+        parameters = [parameter for group in self.groups for parameter in group if id(parameter) in exempt]
+        self.opt = make_optimizer(self.opt_func, self.groups, lr_groups(self.lr, len(self.groups)), self.wd, parameters)
+        return self.opt
+
+    def _set_precision(self, name: PrecisionName) -> Self:
+        self.precision = Precision(name, self.device)
+        if self.precision.fell_back:
+            print("This device has no fast fp16 arithmetic: using bf16 in its place.")
+        return self
+
+    def to_fp16(self) -> Self:
+        """Train in mixed fp16 with a loss scaler (on the CPU: bf16, and says so)."""
+        return self._set_precision("fp16")
+
+    def to_bf16(self) -> Self:
+        """Train in mixed bf16."""
+        return self._set_precision("bf16")
+
+    def to_fp32(self) -> Self:
+        """Train in plain fp32."""
+        return self._set_precision("fp32")
+
+    def to_channelslast(self, on: bool = True) -> Self:
+        """Keep pictures and convolutions in channels-last memory format, which most convolutions are faster in."""
+        self.channels_last = on
+        self.model.to(memory_format=torch.channels_last if on else torch.contiguous_format)
+        return self
+
+    def freeze_to(self, n: int) -> Self:
+        """Freeze the groups before the `n`-th (negative counts from the end); clears the optimizer's state."""
+        if not -len(self.groups) <= n <= len(self.groups):
+            raise ConfigError(f"freeze_to({n}): the model has {len(self.groups)} groups of layers.")
+        keep = norm_parameters(self.model) if self.train_bn and self.bn == "train" else set()
+        freeze_groups(self.groups, n % len(self.groups) if n < 0 else n, keep)
+        if self.opt is None:
+            self.create_opt()
+        assert self.opt is not None
+        self.opt.state.clear()
+        return self
+
+    def freeze(self) -> Self:
+        """Let only the last group (the head) learn."""
+        return self.freeze_to(-1)
+
+    def unfreeze(self) -> Self:
+        """Let every group learn."""
+        return self.freeze_to(0)
+
+    def __repr__(self) -> str:
+        every, trained = parameter_counts(self.model)
+        return f"Learner({type(self.model).__name__}, {every:,} parameters, {trained:,} trained, on {self.device})"
+
+    def _lrs(self, lr: LR | None) -> list[float]:
+        lr = self.lr if lr is None else lr
+        check_lr(lr)
+        return lr_groups(lr, len(self.groups))
+
+    def _loader(self, ds_idx: int, dl: Any) -> Any:
+        if dl is None:
+            loaders = self.dls.loaders
+            if not -len(loaders) <= ds_idx < len(loaders):
+                raise ConfigError(f"ds_idx={ds_idx}, but there are {len(loaders)} loaders (0 is train, 1 is valid).")
+            return loaders[ds_idx]
+        if hasattr(dl, "batches"):
+            return dl
+        from fastlearn.data.foreign import ForeignLoader
+
+        return ForeignLoader(dl, n_inp=self.dls.n_inp, device=self.device)
+
+    def _plan(
+        self, n_epoch: int, schedule: Any, stream: str = "train", valid: Any = True, start_epoch: int = 0
+    ) -> FitPlan:
+        loaders = self.dls.loaders
+        own_valid = loaders[1] if len(loaders) > 1 and len(loaders[1]) else None
+        return FitPlan(
+            n_epochs=n_epoch,
+            train=self.dls.train,
+            valid=own_valid if valid is True else (valid or None),
+            loss_func=self.loss_func,
+            schedule=schedule,
+            metrics=tuple(self.metrics),
+            seed=self.seed,
+            stream=stream,
+            start_epoch=start_epoch,
+            eval_modules=body_batch_norms(self.model, self.groups) if self.bn == "eval" else (),
+            channels_last=self.channels_last,
+            task=self.task,
+            model_path=self.path / self.model_dir,
+            path=self.path,
+        )
+
+    def _state(self, plan: FitPlan, callbacks: list[Callback], recorder: Recorder) -> TrainState:
+        return TrainState(
+            model=self.model,
+            optimizer=self.opt or self.create_opt(),
+            precision=self.precision,
+            device=self.device,
+            recorder=recorder,
+            plan=plan,
+            events=Events(callbacks),
+            epoch=self.epoch,
+            step=self.global_step,
+            loss_func=self.loss_func,
+        )
+
+
+def _choose_loss(loss_func: Any, task: Any) -> Callable[..., torch.Tensor]:
+    if loss_func is not None:
+        if isinstance(loss_func, type):
+            raise ConfigError(
+                f"loss_func is the class {loss_func.__name__} itself; give an object: {loss_func.__name__}()."
+            )
+        if not callable(loss_func):
+            raise ConfigError(f"loss_func must be a function of (outputs, targets), not {loss_func!r}.")
+        return loss_func
+    if task is None:
+        raise ConfigError(
+            "These DataLoaders do not say what is predicted, so give a loss: loss_func=F.cross_entropy, say."
+        )
+    return task.loss()

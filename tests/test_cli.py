@@ -1,0 +1,201 @@
+"""The console command, typed as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastlearn.cli import main
+
+SMALL = ["--arch", "mobilenetv3_small_050", "--no-pretrained", "--size", "32", "--epochs", "1", "--workers", "0"]
+ODD = ["plain.png", "two words.png", "名前 é.png", "a\nline.png", "-dash.png", "q'uote\".png", "😀.png"]
+
+
+def make_pictures(root: Path, names: list[str]) -> Path:
+    """Red and blue noise, one folder a colour."""
+    rng = np.random.default_rng(0)
+    for k, label in enumerate(["red ones", "蓝"]):
+        (root / label).mkdir(parents=True)
+        for name in names:
+            pixels = rng.integers(0, 60, (40, 50, 3), np.uint8)
+            pixels[..., 2 * k] += 180
+            Image.fromarray(pixels).save(root / label / name)
+    return root
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, int]]:
+    return {str(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(root.rglob("*"))}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_pictures(tmp_path_factory.mktemp("data") / "odd & pictures", ODD)
+
+
+@pytest.fixture(scope="module")
+def model(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "the model"
+    assert main(["train", str(pictures), *SMALL, "--out", str(out), "--augment"]) == 0
+    return out
+
+
+def test_train_writes_a_model_folder_and_nothing_else(pictures: Path, model: Path) -> None:
+    assert sorted(os.listdir(model)) == ["model.json", "model.safetensors"]
+    assert sorted(os.listdir(model.parent)) == ["the model"]
+    assert not (pictures / "models").exists()
+    card = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    assert card["vocab"] == ["red ones", "蓝"]
+    assert card["architecture"]["name"] == "mobilenetv3_small_050"
+    assert card["preprocess"]["size"] == [32, 32]
+    assert card["training"]["seed"] == 0 and card["training"]["data"] == "odd & pictures"
+    assert str(pictures.parent) not in json.dumps(card)
+
+
+def test_the_same_seed_gives_the_same_model(pictures: Path, model: Path, tmp_path: Path) -> None:
+    assert main(["train", str(pictures), *SMALL, "--out", str(tmp_path / "again"), "--augment"]) == 0
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
+
+
+def test_predict_answers_every_picture_that_it_can(
+    pictures: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.jpg").write_text("no picture")
+    folder = pictures / "蓝"
+    images = [str(folder / ODD[0]), str(tmp_path / "bad.jpg"), str(tmp_path / "none.png"), str(folder / ODD[3])]
+    assert main(["predict", str(model), *images]) == 1
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].endswith(f"%  {folder / ODD[0]}") and "\\nline.png" in lines[1]
+    assert [line.split("  ")[0].strip() in ("red ones", "蓝") for line in lines] == [True, True]
+    assert "bad.jpg is not a picture" in said.err and "There is no file" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_predict_as_json(pictures: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [str(pictures / "蓝" / name) for name in ODD]
+    assert main(["predict", "--json", str(model), *images]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["file"] for record in records] == images
+    for record in records:
+        chances = record["probabilities"]
+        assert sum(chances.values()) == pytest.approx(1, abs=1e-5)
+        assert record["label"] == max(chances, key=chances.get)
+
+
+def test_check_reports_and_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_pictures(tmp_path / "pets", ["1.png", "2.png", "3.png"])
+    before = snapshot(root)
+    assert main(["check", str(root)]) == 0
+    assert "6 pictures checked" in capsys.readouterr().out
+    assert snapshot(root) == before
+    (root / "蓝" / "4.jpg").touch()
+    before = snapshot(root)
+    assert main(["check", "--quick", str(root)]) == 1
+    out = capsys.readouterr().out
+    assert "4.jpg" in out and "empty (0 bytes)" in out
+    assert snapshot(root) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["check", "{tmp}/pest"], "pest is no folder. Did you mean 'pets'?"),
+        (["check", "{tmp}/a.txt"], "a.txt is a file, not a folder"),
+        (["check", "{tmp}/empty"], "empty"),
+        (["train", "{tmp}/pest"], "pest"),
+        (["train", "{tmp}/empty"], "empty"),
+        (["train", "{tmp}/pets", "--arch", "resnet81", "--out", "{tmp}/m"], "resnet18"),
+        (["train", "{tmp}/pets", *SMALL, "--epochs", "0"], "--epochs 0"),
+        (["train", "{tmp}/pets", *SMALL, "--lr", "-1"], "lr"),
+        (["train", "{tmp}/pets", *SMALL, "--lr", "nan"], "lr"),
+        (["train", "{tmp}/pets", *SMALL, "--bs", "0"], "0"),
+        (["train", "{tmp}/pets", *SMALL, "--bs", "1000"], "1000"),
+        (["train", "{tmp}/pets", *SMALL, "--size", "0"], "size"),
+        (["train", "{tmp}/pets", *SMALL, "--valid-pct", "1.5"], "1.5"),
+        (["train", "{tmp}/pets", *SMALL, "--workers", "-1"], "-1"),
+        (["train", "{tmp}/pets", *SMALL, "--out", "{tmp}/a.txt"], "is a file. Name a folder"),
+        (["train", "{tmp}/pets", *SMALL, "--out", "{tmp}/pets"], "holds other files"),
+        (["train", "{tmp}/pets", *SMALL, "--out", "{tmp}/a.txt/m"], "a.txt"),
+        (["train", "{tmp}/bad", *SMALL], "cut off"),
+        (["predict", "{tmp}/pets", "{tmp}/x.png"], "is no model folder"),
+        (["demo", "--out", "{tmp}/a.txt"], "Cannot make the folder"),
+    ],
+)
+def test_a_fault_is_one_message(
+    args: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_pictures(tmp_path / "pets", ["1.png", "2.png", "3.png", "4.png"])
+    make_pictures(tmp_path / "bad", ["1.png", "2.png", "3.png", "4.png"])
+    cut = tmp_path / "bad" / "蓝" / "1.png"
+    cut.write_bytes(cut.read_bytes()[:300])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    before = snapshot(tmp_path)
+    assert main([arg.format(tmp=tmp_path) for arg in args]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"fastlearn {args[0]}: ") and said in err
+    assert snapshot(tmp_path) == before
+
+
+def test_a_model_is_not_replaced_unasked(pictures: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = snapshot(model)
+    assert main(["train", str(pictures), *SMALL, "--out", str(model)]) == 2
+    assert "holds a model already. Add --overwrite" in capsys.readouterr().err
+    assert snapshot(model) == before
+
+
+def test_bad_files_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_pictures(tmp_path / "pets", ["1.png", "2.png", "3.png", "4.png"])
+    (root / "蓝" / "9.png").touch()
+    assert main(["train", str(root), *SMALL, "--skip-bad", "--out", str(tmp_path / "m")]) == 0
+    assert "fastlearn predict" in capsys.readouterr().out
+
+
+def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastlearn.data.checks.check_folder", interrupted)
+    assert main(["check", "x"]) == 130
+    assert "Interrupted" in capsys.readouterr().err
+
+
+def test_help_is_there_at_once() -> None:
+    code = (
+        "import sys\nfrom fastlearn.cli import main\n"
+        "try:\n    main(['train', '--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules), 'heavy imports'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "train/<class>/*.jpg" in done.stdout
+
+
+def test_as_a_module_with_a_poor_terminal(tmp_path: Path) -> None:
+    root = make_pictures(tmp_path / "pets", ["1.png", "2.png"])
+    (root / "蓝" / "é.png").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "fastlearn", "check", str(root)],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 1 and b"empty (0 bytes)" in done.stdout
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX pipes")
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
+    root = make_pictures(tmp_path / "pets", ["1.png", "2.png"])
+    command = f'"{sys.executable}" -m fastlearn check "{root}" | true; echo "${{PIPESTATUS[0]}}"'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr, done.stderr
