@@ -20,7 +20,7 @@ lint: .venv/.ready-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy fastlearn
 
-lab: .venv/.ready-lab
+lab: .venv/.ready-demo .venv/.ready-lab  # the tutorials use the weights of the demo
 	$(BIN)/jupyter lab notebooks
 
 bench: .venv-bench/.ready
@@ -34,6 +34,7 @@ clean:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "fastlearn needs Python 3.11 or later, and $(PYTHON) is older. Type: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing fastlearn and what 'make $*' needs into .venv; the first time, PyTorch takes some minutes …"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$*]"
 	touch $@
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fastlearn.learner import Learner
 
 LITE0 = "tf_efficientnet_lite0"
+BS = 64
+STEPS = 20  # an epoch should have about so many: with fewer, three epochs are too few steps to learn anything
 _FOLDERS = """\
 PATH holds a folder for each class: train/<class>/*.jpg and valid/<class>/*.jpg (or val, validation, test),
 or <class>/*.jpg alone, of which a random fifth is then kept for validation."""
@@ -32,7 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold signs that the terminal cannot show
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    typed = sys.argv[1:] if argv is None else argv
+    if not typed:
+        parser.print_help(sys.stderr)
+        return 2
+    args = parser.parse_args(typed)
     try:
         return int(args.run(args))
     except KeyboardInterrupt:
@@ -115,7 +122,7 @@ def _add_train(commands: Any) -> None:
     add(
         "--size", type=int, default=224, metavar="PX", help="pictures are resized and cropped to a square (%(default)s)"
     )
-    add("--bs", type=int, metavar="N", help="pictures in a batch (64, or all of a smaller training set)")
+    add("--bs", type=int, metavar="N", help="pictures in a batch (64; fewer if there are few pictures)")
     add("--lr", type=float, default=2e-3, metavar="RATE", help="the learning rate of the head (%(default)s)")
     add("--augment", action="store_true", help="flip, turn, zoom and light the training pictures at random")
     add("--valid-pct", type=float, metavar="SHARE", help="validate on this random share of all pictures, as 0.2")
@@ -125,6 +132,7 @@ def _add_train(commands: Any) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    print(f"Reading {_shown(args.path)} …", flush=True)  # loading PyTorch takes seconds
     out = _out_folder(args)
     if args.epochs < 1:
         raise ConfigError(f"--epochs {args.epochs}: train for 1 or more.")
@@ -170,7 +178,7 @@ def _loaders(args: argparse.Namespace) -> DataLoaders:
     from fastlearn.vision.data import ImageDataLoaders
     from fastlearn.vision.transforms import Resize
 
-    return ImageDataLoaders.from_folder(
+    made = ImageDataLoaders.from_folder(
         args.path,
         valid_pct=args.valid_pct,
         seed=args.seed,
@@ -180,6 +188,9 @@ def _loaders(args: argparse.Namespace) -> DataLoaders:
         num_workers=args.workers,
         on_error="skip" if args.skip_bad else "raise",
     )
+    n_train = len(made.train_ds)
+    few = args.bs is None and n_train < BS * STEPS
+    return made.new(bs=min(n_train, max(8, n_train // STEPS))) if few else made
 
 
 def _learner(args: argparse.Namespace, dls: DataLoaders) -> Learner:
@@ -258,9 +269,7 @@ def _print_json(record: dict[str, Any]) -> None:
 
 def _shown(path: Path) -> str:
     """A path on one line."""
-    from fastlearn.paths import printable
-
-    text = printable(path)
+    text = str(path)
     return text if text.isprintable() else repr(text)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ARCH = "tf_efficientnet_lite0"
 SIZE_PX, BS, EPOCHS, SEED = 128, 16, 2, 1
-ASKED = "valid/mammal/gatto_nero_architetto_fr_01.png"  # a black cat
+ASKED = "valid/fruit/an_apple_01.png"
 
 
 def run_demo(out: Path) -> None:

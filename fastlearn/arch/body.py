@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from fastlearn.errors import ConfigError
 from fastlearn.arch.head import Features, Layout
+from fastlearn.errors import ConfigError
 
 Cut = int | Callable[[nn.Module], nn.Module]
 _GLOBAL_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)

@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fastlearn.errors import CheckpointError, ConfigError, near
 from fastlearn.arch.body import Cut, adapt_input, body_features, create_body, family_split
 from fastlearn.arch.head import HeadKind, create_head, init_head
 from fastlearn.arch.weights import Arch, ArchRef, build_network, is_torchvision, resolve_arch
+from fastlearn.errors import CheckpointError, ConfigError, near
 
 Init = Callable[[Tensor], object] | None
 
@@ -165,7 +165,7 @@ def create_vision_model(
         first_bn=first_bn,
         bn_final=bn_final,
         lin_first=lin_first,
-        y_range=None if y_range is None else (y_range[0], y_range[1]),
+        y_range=None if y_range is None else _bounds(y_range),
     )
     body = _body(ref, pretrained, weights, n_in, cut)
     by_name = ref.library != "callable" and not callable(cut) and custom_head is None
@@ -186,6 +186,12 @@ def _body(ref: ArchRef, pretrained: bool, weights: Any, n_in: int, cut: Cut | No
     if ref.library == "timm" and cut is None:  # timm leaves its classifier out by itself
         return network
     return create_body(network, cut)
+
+
+def _bounds(y_range: Any) -> tuple[float, float]:
+    if not isinstance(y_range, (tuple, list)) or len(y_range) != 2 or not y_range[0] < y_range[1]:
+        raise ConfigError(f"y_range is (lowest, highest), such as (0, 5), found {y_range!r}.")
+    return y_range[0], y_range[1]
 
 
 def _torchvision(name: str, weights: Any, options: Mapping[str, Any]) -> nn.Module:

@@ -42,6 +42,8 @@ def get_files(
     """
     endings = _wanted(extensions)
     chosen = frozenset([folders] if isinstance(folders, str) else folders or ())
+    if not isinstance(path, (str, os.PathLike)):
+        raise DataError(f"Expected the path of a folder, found {path!r}.")
     root = os.fspath(path)
     listed = _walk(root, endings, recurse, chosen, followlinks)
     if not len(listed):

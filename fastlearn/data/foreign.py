@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -25,6 +26,9 @@ class ForeignLoader:
     def __init__(self, loader: Any, n_inp: int = 1, device: torch.device | str | None = None) -> None:
         if not hasattr(loader, "__iter__"):
             raise ConfigError(f"A {type(loader).__name__} cannot be iterated: pass a DataLoader, or a list of batches.")
+        first = loader[0] if isinstance(loader, (list, tuple)) and len(loader) else loader
+        if isinstance(first, (str, os.PathLike)):
+            raise ConfigError("A loader gives batches, not file names. For new items: dl=learn.dls.test_dl(items).")
         if not hasattr(loader, "__len__"):
             raise ConfigError(f"A {type(loader).__name__} has no len(): training needs the number of batches.")
         if isinstance(loader, Iterator):

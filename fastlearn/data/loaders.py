@@ -241,14 +241,15 @@ class DataLoader:
     # Changing
 
     def new(self, dataset: Any = None, **changes: Any) -> DataLoader:
-        """A loader like this one with other options, or of another data set (`bs` is then kept where it fits)."""
+        """A loader like this one with other options or of another data set; `bs` is kept where it fits the set."""
         options = self._options()
         unknown = [name for name in changes if name not in options]
         if unknown:
             raise ConfigError(f"A DataLoader has no option {unknown[0]!r}.{near(unknown[0], options)}")
-        if dataset is not None and "bs" not in changes and len(dataset) < self.bs:
+        dataset = self.dataset if dataset is None else dataset
+        if "bs" not in changes and len(dataset) < self.bs:
             options["bs"] = None
-        return DataLoader(self.dataset if dataset is None else dataset, **(options | changes))
+        return DataLoader(dataset, **(options | changes))
 
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in OPTIONS}

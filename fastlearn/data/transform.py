@@ -77,9 +77,17 @@ class _EachInputBatch(BatchTransform):
         return getattr(self.f, "__name__", repr(self.f))
 
 
+def _made(kind: type[Any]) -> Any:
+    """A transform of a class that was given without being called."""
+    try:
+        return kind()
+    except TypeError as error:
+        raise ConfigError(f"{kind.__name__} needs arguments: type {kind.__name__}(…). {error}") from error
+
+
 def as_item_tfm(f: ItemTransform | type[ItemTransform] | Callable[[Any], Any], n_inp: int = 1) -> ItemTransform:
     """`f` itself when it is an item transform; a plain function becomes one that changes each input object."""
-    made = f() if isinstance(f, type) and issubclass(f, ItemTransform) else f
+    made = _made(f) if isinstance(f, type) and issubclass(f, ItemTransform) else f
     if isinstance(made, BatchTransform) or (isinstance(made, type) and issubclass(made, BatchTransform)):
         raise ConfigError(f"{made!r} works on whole batches: pass it in batch_tfms, not in item_tfms.")
     if isinstance(made, ItemTransform):

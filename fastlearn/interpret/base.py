@@ -54,6 +54,8 @@ class Interpretation:
 
         `act` replaces the loss's activation. Raises DataError for a loader without labels.
         """
+        if not hasattr(learn, "get_preds"):
+            raise ConfigError(f"An interpretation is made from a learner, not from {learn!r}.")
         loader = _in_order(learn.dls[ds_idx] if dl is None else dl, learn)
         found = learn.get_preds(dl=loader, with_decoded=True, with_loss=True, act=act)
         preds, targs, decoded, losses = found

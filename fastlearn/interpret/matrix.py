@@ -111,7 +111,7 @@ def _write_numbers(ax: Axes, counts: np.ndarray, shares: np.ndarray, digits: int
     if size_pt < 4:
         return
     image = ax.images[0]
-    luminance = (image.cmap(image.norm(shares))[..., :3] ** 2.2) @ np.array([0.2126, 0.7152, 0.0722])
+    luminance = np.asarray(image.cmap(image.norm(shares)))[..., :3] ** 2.2 @ np.array([0.2126, 0.7152, 0.0722])
     for (i, j), text in texts.items():
         if counts[i, j]:
             colour = "white" if luminance[i, j] < _DARK_BELOW else INK

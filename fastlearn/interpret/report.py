@@ -74,5 +74,7 @@ def _means(scores: Sequence[Score]) -> dict[str, Score | float]:
 
 def _mean(scores: Sequence[Score], weights: Sequence[int]) -> Score:
     total = max(1, sum(weights))
-    sums = [sum(score[k] * weight for score, weight in zip(scores, weights, strict=True)) for k in range(3)]
-    return Score(*(value / total for value in sums), support=sum(score.support for score in scores))
+    precision, recall, f1 = (
+        sum(score[k] * weight for score, weight in zip(scores, weights, strict=True)) / total for k in range(3)
+    )
+    return Score(precision, recall, f1, sum(score.support for score in scores))

@@ -90,8 +90,14 @@ class Asking(LearnerSetup):
         if display is None:
             raise ConfigError("These DataLoaders cannot be drawn: they hold no pictures that fastlearn knows.")
         # Folders list one class after the other, so the samples are drawn.
-        loader = self._loader(ds_idx, dl).new(bs=max_n, shuffle=True, drop_last=False)
+        loader = self._loader(ds_idx, dl)
+        loader = loader.new(bs=min(max_n, loader.n or max_n), shuffle=True, drop_last=False)
         found = self._predict(FirstBatches(loader, 1), with_input=True, stream="show")
+        if found.targets is None:
+            raise ConfigError(
+                "show_results compares predictions with labels, and this loader has none. With labels: "
+                "dls.test_dl(items, with_labels=True); without: learn.get_preds(dl=…) or learn.predict(item)."
+            )
         decoded = decodes_of(self.loss_func)(activation_of(self.loss_func)(found.outputs))
         batch = tuple(part[:max_n] for part in (found.inputs, found.targets))
         return display.show_results(loader, batch, decoded[:max_n], max_n=max_n, figsize=figsize)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,17 +13,18 @@ from fastlearn.errors import DataError
 from fastlearn.metrics.base import TaskName, wide
 from fastlearn.metrics.lazy import Lazy, check_average
 
-MultiAverage = Literal["macro", "micro", "weighted"]
+MultiAverage = Literal["macro", "micro", "weighted", "samples"]
 
 
 class _Labels(Lazy):
     """Several labels a sample, outputs and targets (batch, n): present above the probability `thresh`."""
 
     suits: tuple[TaskName, ...] | None = ("multilabel",)
+    averages: tuple[str, ...] = ("macro", "micro", "weighted")
 
     def __init__(self, thresh: float = 0.5, sigmoid: bool = True, average: MultiAverage = "macro") -> None:
         super().__init__()
-        check_average(type(self).__name__, average, get_args(MultiAverage))
+        check_average(type(self).__name__, average, self.averages)
         self.thresh, self.sigmoid, self.average = thresh, sigmoid, average
 
     def prepare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,53 +40,111 @@ class _Labels(Lazy):
         return {"num_labels": n, "average": self.average, "validate_args": False}
 
 
-class F1ScoreMulti(_Labels):
-    """`F1Score` of several labels a sample."""
+class _SampleMean:
+    """The mean over samples of `score(both, said, there)`, three counts of each sample's labels."""
+
+    def __init__(self, score: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        self.score = score
+        self.reset()
+
+    def reset(self) -> None:
+        self.total: Tensor | float = 0.0
+        self.count = 0
+
+    def to(self, device: torch.device) -> None:
+        """Nothing: the sum is where the outputs are."""
+
+    def update(self, said: Tensor, there: Tensor) -> None:
+        both, said_n, there_n = (wide(part.sum(1).float()) for part in (said & there, said, there))
+        self.total = self.total + self.score(both, said_n, there_n).sum()
+        self.count += len(said)
+
+    def compute(self) -> Tensor:
+        return torch.as_tensor(self.total) / max(1, self.count)
+
+
+class _Found(_Labels):
+    """How well labels are found: over labels, or with `average="samples"` the mean of each sample's own score.
+
+    A share of nothing counts as 0.
+    """
+
+    averages = get_args(MultiAverage)
 
     def build(self, n: int) -> Any:
+        return _SampleMean(self.of_sample) if self.average == "samples" else self.over_labels(n)
+
+    def over_labels(self, n: int) -> Any:
+        raise NotImplementedError
+
+    def of_sample(self, both: Tensor, said: Tensor, there: Tensor) -> Tensor:
+        """The score of each sample from the numbers of its labels: rightly said, said, and there."""
+        raise NotImplementedError
+
+
+class F1ScoreMulti(_Found):
+    """`F1Score` of several labels a sample."""
+
+    def over_labels(self, n: int) -> Any:
         from torchmetrics.classification import MultilabelF1Score
 
         return MultilabelF1Score(**self._options(n))
 
+    def of_sample(self, both: Tensor, said: Tensor, there: Tensor) -> Tensor:
+        return 2 * both / (said + there).clamp(min=1)
 
-class FBetaMulti(_Labels):
+
+class FBetaMulti(_Found):
     """`FBeta` of several labels a sample."""
 
     def __init__(self, beta: float, thresh: float = 0.5, sigmoid: bool = True, average: MultiAverage = "macro") -> None:
         super().__init__(thresh, sigmoid, average)
         self.beta = float(beta)
 
-    def build(self, n: int) -> Any:
+    def over_labels(self, n: int) -> Any:
         from torchmetrics.classification import MultilabelFBetaScore
 
         return MultilabelFBetaScore(beta=self.beta, **self._options(n))
 
+    def of_sample(self, both: Tensor, said: Tensor, there: Tensor) -> Tensor:
+        square = self.beta**2
+        return (1 + square) * both / (square * there + said).clamp(min=min(1.0, square))
 
-class PrecisionMulti(_Labels):
+
+class PrecisionMulti(_Found):
     """`Precision` of several labels a sample."""
 
-    def build(self, n: int) -> Any:
+    def over_labels(self, n: int) -> Any:
         from torchmetrics.classification import MultilabelPrecision
 
         return MultilabelPrecision(**self._options(n))
 
+    def of_sample(self, both: Tensor, said: Tensor, there: Tensor) -> Tensor:
+        return both / said.clamp(min=1)
 
-class RecallMulti(_Labels):
+
+class RecallMulti(_Found):
     """`Recall` of several labels a sample."""
 
-    def build(self, n: int) -> Any:
+    def over_labels(self, n: int) -> Any:
         from torchmetrics.classification import MultilabelRecall
 
         return MultilabelRecall(**self._options(n))
 
+    def of_sample(self, both: Tensor, said: Tensor, there: Tensor) -> Tensor:
+        return both / there.clamp(min=1)
 
-class JaccardMulti(_Labels):
+
+class JaccardMulti(_Found):
     """`Jaccard` of several labels a sample."""
 
-    def build(self, n: int) -> Any:
+    def over_labels(self, n: int) -> Any:
         from torchmetrics.classification import MultilabelJaccardIndex
 
         return MultilabelJaccardIndex(**self._options(n))
+
+    def of_sample(self, both: Tensor, said: Tensor, there: Tensor) -> Tensor:
+        return both / (said + there - both).clamp(min=1)
 
 
 class _LabelCurve(_Labels):

@@ -49,7 +49,7 @@ class _Words(np.random.bit_generator.ISeedSequence):
 
 def numpy_rng(seed: int, *keys: int | str) -> np.random.Generator:
     """A NumPy generator of its own for the thing that `keys` name."""
-    return np.random.Generator(np.random.PCG64(_Words(derive(seed, *keys))))
+    return np.random.Generator(np.random.PCG64(_Words(derive(seed, *keys))))  # type: ignore[arg-type]
 
 
 def torch_rng(seed: int, *keys: int | str) -> torch.Generator:

@@ -129,8 +129,8 @@ class FunctionCallback(Callback):
     def __init__(self, event: str, function: Callable[[TrainState], None], every: int = 1) -> None:
         if event not in EVENTS:
             raise ConfigError(f"There is no event {event!r}.{near(event, EVENTS)} The events are: {', '.join(EVENTS)}.")
-        if every < 1:
-            raise ConfigError(f"every={every} never comes; give a whole number from 1.")
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            raise ConfigError(f"every={every!r} never comes; give a whole number from 1.")
         self.event, self.function, self.every, self.count = event, function, every, 0
 
     def call(self, state: TrainState) -> None:
@@ -154,6 +154,7 @@ class Events:
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         ordered = sorted(callbacks, key=lambda callback: callback.order)
+        self.callbacks = tuple(ordered)
         self.before_fit = _bound(ordered, "before_fit")
         self.before_epoch = _bound(ordered, "before_epoch")
         self.before_batch = _bound(ordered, "before_batch")

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,22 @@ def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], meta: dict[st
     """Write tensors and JSON metadata as one file, whole or not at all: temp file beside it, fsync, rename, fsync."""
     from safetensors.torch import save_file
 
-    text = json.dumps({"format": FORMAT, **meta}, allow_nan=False)
+    try:
+        text = json.dumps({"format": FORMAT, **meta}, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"Cannot save {path}: part of it has no form in JSON ({error}).") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
+        temp = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+        os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = temp.stat().st_mode  # as the user's umask has it; safetensors puts a private file in its place
     except OSError as error:
         raise CheckpointError(
             f"Cannot write in {path.parent}: {error.strerror}. Give a folder with path= or model_dir=."
         ) from error
-    temp = Path(name)
     try:
         save_file(_own_storage(tensors), temp, metadata={"fastlearn": text})
+        temp.chmod(mode)
         _sync(temp)
         os.replace(temp, path)
         _sync(path.parent)
@@ -67,7 +71,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
             text = (file.metadata() or {}).get("fastlearn")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         meta = json.loads(text) if text else None
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
     if not isinstance(meta, dict):
         raise CheckpointError(f"{path} holds tensors, but was not written by fastlearn's save.")
@@ -84,28 +88,54 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Te
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, dict[str, Any]] = {}
     for index, entry in state["state"].items():
-        plain[str(index)] = {name: value for name, value in entry.items() if not isinstance(value, torch.Tensor)}
+        plain[str(index)] = {n: json_safe(v) for n, v in entry.items() if not isinstance(v, torch.Tensor)}
         tensors |= {f"optimizer/{index}/{n}": v for n, v in entry.items() if isinstance(v, torch.Tensor)}
-    return tensors, {"type": type(optimizer).__name__, "state": plain, "param_groups": state["param_groups"]}
+    groups = json_safe(state["param_groups"])
+    meta = {"type": type(optimizer).__name__, "state": plain, "param_groups": groups}
+    try:
+        json.dumps(meta)
+    except TypeError as error:
+        raise CheckpointError(
+            f"The state of {type(optimizer).__name__} cannot be saved without pickle ({error}). "
+            "Use save(..., with_opt=False)."
+        ) from error
+    return tensors, meta
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
     """Give an optimizer the state that `pack_optimizer` took; raises CheckpointError when its groups differ."""
-    if meta["type"] != type(optimizer).__name__:
+    if meta.get("type") != type(optimizer).__name__:
         raise CheckpointError(
-            f"The file holds the state of {meta['type']}, the learner's optimizer is {type(optimizer).__name__}. "
+            f"The file holds the state of {meta.get('type')}, the learner's optimizer is {type(optimizer).__name__}. "
             "Use the same opt_func, or load(..., with_opt=False)."
         )
-    state: dict[int, dict[str, Any]] = {int(index): dict(entry) for index, entry in meta["state"].items()}
-    for key, tensor in tensors.items():
-        if key.startswith("optimizer/"):
-            _, index, name = key.split("/", 2)
-            state.setdefault(int(index), {})[name] = tensor
-    groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in meta["param_groups"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     try:
+        state: dict[int, dict[str, Any]] = {int(i): from_json(entry) for i, entry in meta["state"].items()}
+        for key, tensor in tensors.items():
+            if key.startswith("optimizer/"):
+                _, index, name = key.split("/", 2)
+                state.setdefault(int(index), {})[name] = _laid_out(tensor, parameters[int(index)])
+        pairs = zip(optimizer.param_groups, from_json(meta["param_groups"]), strict=True)
+        groups = [{k: _like(own.get(k), v) for k, v in group.items()} for own, group in pairs]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except ValueError as error:
-        raise CheckpointError(f"The optimizer's groups of parameters differ from the file's: {error}.") from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"The optimizer's groups of parameters differ from the file's ({error}). Make the learner with the same "
+            "splitter, or load(..., with_opt=False)."
+        ) from error
+
+
+def _laid_out(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """`tensor` in the memory format of its parameter (channels-last, say), which foreach kernels need for speed."""
+    if tensor.shape != parameter.shape:
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype, device="cpu").copy_(tensor)
+
+
+def _like(own: Any, value: Any) -> Any:
+    """A list from JSON as the tuple that it was."""
+    return tuple(value) if isinstance(own, tuple) and isinstance(value, list) else value
 
 
 def fitting_weights(

@@ -30,7 +30,7 @@ def dry_run(state: TrainState, step: StepFunction, report: Callable[[str], Any] 
     train: Any = FirstBatches(plan.train, 1)
     valid: Any = FirstBatches(plan.valid, 1) if plan.valid is not None else None
     state.plan = dataclasses.replace(plan, train=train, valid=valid, n_epochs=1, stream="dry_run")
-    with preserved(state.model, state.optimizer, state.precision):
+    with preserved(state.model, state.optimizer, state.precision, state.events.callbacks):
         with _timed("training and validation", seconds, report):
             run_fit(state, step)
         with _timed("prediction", seconds, report):

@@ -24,6 +24,8 @@ def split_parameters(model: nn.Module, splitter: Splitter) -> list[list[nn.Param
 
     Raises ConfigError when a parameter is in no group or in two.
     """
+    if not callable(splitter):
+        raise ConfigError(f"splitter is a function from the model to groups of its parameters, found {splitter!r}.")
     groups = [_parameters(group) for group in splitter(model)]
     placed = [id(parameter) for group in groups for parameter in group]
     names = {id(parameter): name for name, parameter in model.named_parameters()}

@@ -18,7 +18,7 @@ from fastlearn.errors import TrainingError
 from fastlearn.runtime.interrupt import DeferredInterrupt
 from fastlearn.runtime.seed import RunKey, derive
 from fastlearn.training.callback import EventMethods
-from fastlearn.training.explain import explain
+from fastlearn.training.explain import explain, not_scalar
 from fastlearn.training.optimizer import set_hypers
 from fastlearn.training.state import TrainState
 
@@ -57,18 +57,20 @@ def run_fit(state: TrainState, step: StepFunction) -> None:
             for fit_epoch in range(plan.start_epoch, plan.n_epochs):
                 state.fit_epoch, state.fit_step = fit_epoch, fit_epoch * plan.steps_per_epoch
                 run_epoch(state, step, interrupt)
+                interrupt.check()  # one that came while callbacks ran at the epoch's end
                 if state.stop:
                     break
         except BaseException as error:
             state.error = explain(error, state)
             _abandon_step(state)
-            call(events.on_exception, state)
+            _call_every(events.on_exception, state)
             if state.error is error:
                 raise
             raise state.error from error
         finally:
             _restore_generators(state.device, generators)
             _call_every(events.after_fit, state)
+        interrupt.check()
 
 
 def run_epoch(state: TrainState, step: StepFunction, interrupt: DeferredInterrupt) -> None:
@@ -145,6 +147,8 @@ def valid_pass(state: TrainState, step: StepFunction, interrupt: DeferredInterru
                 size = state.batch_size
                 loss_sum += state.loss.detach().to(loss_sum.dtype) * size
                 n_samples += size
+            if plan.metrics and state.outputs is None:
+                raise TrainingError("The metrics have nothing to measure: learn.step must set state.outputs.")
             for metric in plan.metrics:
                 metric.update(state.outputs, *state.targets)
             for event in events.after_batch:
@@ -170,7 +174,8 @@ def _call_every(methods: EventMethods, state: TrainState) -> None:
             method(state)
         except BaseException as error:
             if state.error is not None:
-                state.error.add_note(f"And after_fit failed with {type(error).__name__}: {error}")
+                name = getattr(method, "__qualname__", repr(method))
+                state.error.add_note(f"And {name} failed with {type(error).__name__}: {error}")
             else:
                 failure = failure or error
     if failure is not None:
@@ -195,6 +200,7 @@ def _channels_last(part: object) -> object:
 def _enter_phase(state: TrainState, phase: str, n_batches: int) -> None:
     state.phase = "train" if phase == "train" else "valid"
     state.batch_index, state.n_batches, state.will_step, state.grad_weight = 0, n_batches, True, 1.0
+    state.loss = state.outputs = None  # a step that forgets to set them is not credited with the phase before
     set_training_mode(state.model, state.training, state.plan.eval_modules)
 
 
@@ -233,6 +239,8 @@ def _save_generators(device: torch.device) -> list[torch.Tensor]:
     states = [torch.get_rng_state()]
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
+    elif device.type == "mps":
+        states.append(torch.mps.get_rng_state())
     return states
 
 
@@ -240,6 +248,8 @@ def _restore_generators(device: torch.device, states: list[torch.Tensor]) -> Non
     torch.set_rng_state(states[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states[1])
 
 
 def check_scalar_loss(loss: object) -> None:
@@ -247,6 +257,4 @@ def check_scalar_loss(loss: object) -> None:
     if not isinstance(loss, torch.Tensor):
         raise TrainingError(f"The loss function returned {type(loss).__name__}, not a tensor.")
     if loss.ndim:
-        raise TrainingError(
-            f"The loss has shape {tuple(loss.shape)}; training needs one number. Use reduction='mean' in the loss."
-        )
+        raise not_scalar(loss)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ def check_lr(lr: Any) -> None:
         parts = list(lr) if isinstance(lr, (Sequence, Iterable)) and not isinstance(lr, (str, Tensor)) else [lr]
     for part in parts:
         try:
-            good = math.isfinite(float(part)) and float(part) > 0
+            good = not isinstance(part, str) and math.isfinite(float(part)) and float(part) > 0
         except (TypeError, ValueError):
             good = False
         if not good:
@@ -356,6 +357,12 @@ def make_optimizer(
     `lr` is spread by `lr_groups`. `wd=None` keeps the optimizer's own default. `exempt` parameters are spared decoupled
     decay; a plain torch optimizer decays whole groups and cannot spare them.
     """
+    if not callable(opt_func):
+        raise ConfigError(
+            f"opt_func is what makes an optimizer, such as Adam or partial(SGD, mom=0.9), found {opt_func!r}."
+        )
+    if wd is not None and (isinstance(wd, bool) or not isinstance(wd, Real) or not 0 <= wd < math.inf):
+        raise ConfigError(f"wd is the weight decay, a number from 0 (0.01 is usual), found {wd!r}.")
     rates = lr_groups(lr, len(groups))
     optimizer = opt_func(
         [{"params": list(group), "lr": rate} for group, rate in zip(groups, rates, strict=True)], lr=rates[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ def plot_lr_find(result: LRFinderResult, ax: Axes | None = None) -> Axes:
     end = len(result.lrs) - 5 if len(result.lrs) > 20 and not result.stopped else len(result.lrs)
     ax.plot(result.lrs[:end], result.losses[:end], color=BLUE, linewidth=1.8)
     ax.set(xscale="log", xlabel="learning rate", ylabel="loss (smoothed)")
-    losses = sorted(loss for loss in result.losses[:end] if loss == loss)
+    losses = sorted(loss for loss in result.losses[:end] if math.isfinite(loss))
     if losses:
         # The last losses of a diverging run would flatten the part that matters.
         low, start = losses[0], result.losses[0]

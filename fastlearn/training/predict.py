@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from fastlearn.errors import DataError
+from fastlearn.errors import DataError, DeviceMemoryError
 from fastlearn.runtime.device import to_cpu
 from fastlearn.runtime.precision import Precision
 from fastlearn.runtime.seed import RunKey
+from fastlearn.training.explain import is_out_of_memory
 from fastlearn.training.loop import set_training_mode
+from fastlearn.training.state import count_samples
 
 if TYPE_CHECKING:
     from fastlearn.data.loaders import Loader
@@ -61,8 +63,7 @@ def predict_loader(
                 xs, ys = tuple(parts[:n_inp]), tuple(parts[n_inp:])
                 if channels_last:
                     xs = tuple(_channels_last(x) for x in xs)
-                with precision.autocast():
-                    out = model(*xs)
+                out = _run(model, xs, precision)
                 out = out.float() if isinstance(out, torch.Tensor) and out.is_floating_point() else out
                 outputs.append(to_cpu(out))
                 if ys:
@@ -82,6 +83,20 @@ def predict_loader(
         _join(inputs) if inputs else None,
         torch.cat(losses) if losses else None,
     )
+
+
+def _run(model: nn.Module, xs: tuple[Any, ...], precision: Precision) -> Any:
+    try:
+        with precision.autocast():
+            return model(*xs)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        size = count_samples(xs)
+        raise DeviceMemoryError(
+            f"{precision.device.type.upper()} ran out of memory with a batch of {size} in prediction. Predict in "
+            f"smaller batches: learn.get_preds(dl=dls.test_dl(items, bs={max(1, size // 2)}))."
+        ) from error
 
 
 def _channels_last(x: Any) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -33,14 +35,29 @@ def first_samples(loader: Loader, device: torch.device, n: int = 2) -> tuple[Any
         batches = loader.batches(RunKey(0, "preflight", 0))
         with closing(batches):  # type: ignore[type-var]
             batch = next(iter(batches), None)
-    elif isinstance(foreign, torch.utils.data.DataLoader) and hasattr(foreign.dataset, "__getitem__"):
-        size = min(n, len(foreign.dataset))  # type: ignore[arg-type]
-        batch = foreign.collate_fn([foreign.dataset[i] for i in range(size)]) if foreign.batch_sampler else None
+    elif isinstance(foreign, torch.utils.data.DataLoader):
+        batch = _first_of_torch(foreign, n)
     else:
         batch = foreign[0] if isinstance(foreign, (list, tuple)) and foreign else None
     if not isinstance(batch, (tuple, list)):
         return None
     return tuple(_first(part, n) for part in to_device(tuple(batch), device))
+
+
+def _first_of_torch(loader: torch.utils.data.DataLoader[Any], n: int) -> Any:
+    """The first `n` samples of its data set, collated; None where they are not numbered from 0."""
+    dataset: Any = loader.dataset
+    if loader.batch_sampler is None or isinstance(dataset, torch.utils.data.IterableDataset):
+        return None
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:  # reading a sample may augment it, from the generators that training will draw from
+        return loader.collate_fn([dataset[i] for i in range(min(n, len(dataset)))])
+    except (KeyError, IndexError):
+        return None
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
 
 
 def preflight(
@@ -65,8 +82,9 @@ def preflight(
     set_training_mode(model, False)
     try:
         with torch.no_grad(), precision.autocast():
-            outputs = model(*inputs)
+            outputs = _run(model, inputs)
             _check_outputs(outputs, task)
+            _check_classes(loss_func, outputs, targets)
             loss = _loss(loss_func, outputs, targets)
         check_scalar_loss(loss)
         outputs = outputs.float() if isinstance(outputs, torch.Tensor) else outputs
@@ -78,10 +96,40 @@ def preflight(
             module.training = training
 
 
+def _run(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
+    try:
+        return model(*inputs)
+    except FastlearnError:
+        raise
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise DataError(
+            f"The model {type(model).__name__} does not take the inputs {', '.join(map(_describe, inputs))}: {error}"
+        ) from error
+
+
 def _check_outputs(outputs: Any, task: Task | None) -> None:
     if task is None or not isinstance(outputs, torch.Tensor) or outputs.ndim < 2:
         return
     check_n_out(outputs.shape[1], task)
+
+
+def _check_classes(loss_func: Any, outputs: Any, targets: tuple[Any, ...]) -> None:
+    """Class numbers within the model's outputs, looked at before a GPU would abort on them."""
+    if len(targets) != 1 or not all(isinstance(part, torch.Tensor) for part in (outputs, targets[0])):
+        return
+    name = getattr(loss_func, "__name__", type(loss_func).__name__).lower()
+    target = targets[0]
+    if "cross" not in name or target.is_floating_point() or (outputs.ndim, target.ndim) != (2, 1) or not len(target):
+        return
+    ignored = getattr(loss_func, "ignore_index", -100)
+    wrong = target[((target < 0) | (target >= outputs.shape[1])) & (target != ignored)]
+    if len(wrong):
+        raise DataError(
+            f"The target {int(wrong[0])} is out of range: the model has {outputs.shape[1]} outputs, so class numbers "
+            f"go from 0 to {outputs.shape[1] - 1}. Check the labels, or give the model more outputs (n_out)."
+        )
 
 
 def _loss(loss_func: Callable[..., torch.Tensor], outputs: Any, targets: tuple[Any, ...]) -> torch.Tensor:

@@ -45,7 +45,6 @@ class Recorder:
         self._average, self._count = 0.0, 0
         self.values: list[list[float]] = []
         self.iters: list[int] = []
-        self._epoch_marks: list[int] = []
 
     def start_fit(self, metric_names: list[str], has_valid: bool) -> None:
         """Begin a fit: its columns start empty, unless it continues the story of the one before (`fine_tune`)."""

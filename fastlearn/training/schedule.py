@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from numbers import Real
 from typing import Any
 
 from fastlearn.errors import ConfigError
@@ -97,6 +98,12 @@ def one_cycle(
     Momentum goes the other way. `lr_max` has one value a group. `moms=None` leaves momentum alone.
     """
     _share(pct_start)
+    _above_zero("div", div)
+    _above_zero("div_final", div_final)
+    if moms is not None and (not isinstance(moms, (tuple, list)) or len(moms) != 3):
+        raise ConfigError(
+            f"moms are three momenta, at the start, the peak and the end: (.95, .85, .95), found {moms!r}."
+        )
     peak = _list(lr_max)
     curves = {"lr": combined_cos(pct_start, _divided(peak, div), peak, _divided(peak, div_final))}
     if moms is not None:
@@ -108,6 +115,7 @@ def one_cycle(
 def flat_cos(lr: Value, *, div_final: float = 1e5, pct_start: float = 0.75) -> Schedule:
     """`lr` for the share `pct_start`, then a cosine to lr/div_final."""
     _share(pct_start)
+    _above_zero("div_final", div_final)
     rates = _list(lr)
     return Schedule({"lr": combined_cos(pct_start, rates, rates, _divided(rates, div_final))})
 
@@ -158,6 +166,13 @@ def fine_tune_phases(
     div: float = 5.0,
 ) -> tuple[Phase, Phase]:
     """The two phases of `fine_tune`: the head alone at `base_lr`; all at half of it, the stem `lr_mult` lower."""
+    if isinstance(base_lr, bool) or not isinstance(base_lr, Real):
+        raise ConfigError(
+            f"fine_tune takes one learning rate, found base_lr={base_lr!r}: the stem's is lr_mult times lower. For "
+            "rates of your own type learn.freeze(), learn.fit_one_cycle(1, lr), learn.unfreeze(), "
+            "learn.fit_one_cycle(5, slice(low, high))."
+        )
+    _above_zero("lr_mult", lr_mult)
     head = Phase(freeze_epochs, slice(base_lr), div=25.0, pct_start=0.99, frozen=True)
     half = base_lr / 2
     return head, Phase(epochs, slice(half / lr_mult, half), div=div, pct_start=pct_start, frozen=False)
@@ -201,3 +216,8 @@ def _divided(values: list[float], by: float) -> list[float]:
 def _share(pct_start: float) -> None:
     if not 0 <= pct_start <= 1:
         raise ConfigError(f"pct_start is a share of the fit between 0 and 1, found {pct_start}.")
+
+
+def _above_zero(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+        raise ConfigError(f"{name} divides a learning rate, so it is a number above 0, found {value!r}.")

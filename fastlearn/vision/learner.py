@@ -8,11 +8,16 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
 from torch import nn
 
+from fastlearn.arch.body import Cut
+from fastlearn.arch.head import HeadKind
+from fastlearn.arch.models import Init, create_vision_model, vision_splitter
+from fastlearn.arch.weights import Arch, PretrainedStats, pretrained_stats
+from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.transform import BatchPipeline
 from fastlearn.errors import ConfigError
 from fastlearn.learner import Learner
@@ -20,13 +25,6 @@ from fastlearn.runtime.seed import derive
 from fastlearn.training.optimizer import Adam
 from fastlearn.vision.augment import Normalize
 from fastlearn.vision.blocks import CHANNELS_OF_MODE
-from fastlearn.arch.body import Cut
-from fastlearn.arch.head import HeadKind
-from fastlearn.arch.models import Init, create_vision_model, vision_splitter
-from fastlearn.arch.weights import Arch, PretrainedStats, pretrained_stats
-
-if TYPE_CHECKING:
-    from fastlearn.data.dataloaders import DataLoaders
 
 BatchNormMode = Literal["train", "eval"]
 # What a pretrained body's batch norm does while it is trained: keeps its statistics, which small sets would spoil.
@@ -86,6 +84,11 @@ def vision_learner(
     >>> learn = vision_learner(dls, resnet18, metrics=accuracy)
     >>> learn.fine_tune(3)
     """
+    if not isinstance(dls, DataLoaders):
+        raise ConfigError(
+            f"vision_learner needs DataLoaders first, not {type(dls).__name__}. For a folder of pictures: "
+            "ImageDataLoaders.from_folder(path)."
+        )
     n_out, n_in = _n_out(dls, n_out), _n_in(dls) if n_in is None else n_in
     with _seeded(seed):
         model = create_vision_model(

@@ -305,3 +305,26 @@ def test_importing_metrics_does_not_import_torchmetrics():
         "sys.exit('torchmetrics' in sys.modules or 'sklearn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_labels_averaged_over_samples_are_those_of_scikit_learn():
+    torch.manual_seed(3)
+    outputs, targets = torch.randn(40, 4), (torch.rand(40, 4) < 0.4).long()
+    outputs[0], targets[0], targets[1] = -9.0, 0, 0
+    said, there = (outputs.sigmoid() > 0.5).numpy(), targets.numpy()
+    options = {"average": "samples", "zero_division": 0}
+    for metric, expected in [
+        (m.F1ScoreMulti(average="samples"), skm.f1_score(there, said, **options)),
+        (m.FBetaMulti(beta=0.5, average="samples"), skm.fbeta_score(there, said, beta=0.5, **options)),
+        (m.FBetaMulti(beta=2, average="samples"), skm.fbeta_score(there, said, beta=2, **options)),
+        (m.PrecisionMulti(average="samples"), skm.precision_score(there, said, **options)),
+        (m.RecallMulti(average="samples"), skm.recall_score(there, said, **options)),
+        (m.JaccardMulti(average="samples"), skm.jaccard_score(there, said, **options)),
+    ]:
+        for _ in range(2):
+            metric.reset()
+            for part in (slice(0, 7), slice(7, 40)):
+                metric.update(outputs[part], targets[part].float())
+            assert metric.compute() == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(ConfigError, match="takes average= 'macro', 'micro', 'weighted'; found 'samples'"):
+        m.RocAucMulti(average="samples")

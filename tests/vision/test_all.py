@@ -56,9 +56,7 @@ def test_every_name_is_there_once():
     assert [name for name in names if not hasattr(everything, name)] == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    """Path np pd plt torch nn F partial re math Image L tensor Tensor untar_data URLs get_image_files DataBlock
+LEANED_ON = """Path np pd plt torch nn F partial re math Image L tensor Tensor untar_data URLs get_image_files DataBlock
     ImageBlock CategoryBlock MultiCategoryBlock RegressionBlock TransformBlock ImageDataLoaders DataLoaders DataLoader
     RandomSplitter GrandparentSplitter parent_label RegexLabeller using_attr ColReader PILImage PILImageBW Resize
     ResizeMethod PadMode RandomResizedCrop aug_transforms Normalize imagenet_stats vision_learner cnn_learner Learner
@@ -67,8 +65,10 @@ def test_every_name_is_there_once():
     Lookahead OptimWrapper SchedCos combine_scheds minimum steep valley slide Callback EarlyStoppingCallback
     SaveModelCallback ReduceLROnPlateau CSVLogger MixUp CutMix EMA GradientAccumulation GradientClip BnFreeze
     TerminateOnNaNCallback Interpretation ClassificationInterpretation verify_images set_seed to_cpu to_device to_np
-    default_device show_image show_images""".split(),
-)
+    default_device show_image show_images"""
+
+
+@pytest.mark.parametrize("name", LEANED_ON.split())
 def test_what_notebooks_lean_on(name):
     assert name in everything.__all__
 

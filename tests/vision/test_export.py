@@ -68,7 +68,7 @@ def test_pictures_in_their_own_size(tmp_path: Path) -> None:
         (tmp_path / label).mkdir()
         for i in range(5):
             Image.fromarray(np.full((32, 32, 3), 20 * i, np.uint8)).save(tmp_path / label / f"{i}.png")
-    assert preprocess_of(loaders(tmp_path, seed=0)).size is None
+    assert preprocess_of(loaders(tmp_path, seed=0, item_tfms=())).size is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny import batches, shuffled, small_net
+from torch import nn
+
+from fastlearn.data.foreign import ForeignLoader
+from fastlearn.errors import DataError
+from fastlearn.losses import per_sample
+from fastlearn.runtime.precision import Precision
+from fastlearn.runtime.seed import RunKey
+from fastlearn.training.predict import FirstBatches, predict_loader
+
+KEY = RunKey(0, "predict", 0)
+
+
+def predict(model, given, **options):
+    loader = given if hasattr(given, "batches") else ForeignLoader(given, device="cpu")
+    return predict_loader(model, loader, options.pop("precision", Precision()), KEY, n_inp=1, **options)
+
+
+def test_outputs_targets_inputs_and_losses_in_order():
+    model, given = small_net(0.5), [*batches(2), (torch.zeros(3, 6), torch.zeros(3, dtype=torch.int64))]
+    model.train()
+    model[1].eval()
+    found = predict(model, given, with_input=True, loss_func=per_sample(F.cross_entropy))
+    assert [module.training for module in model] == [True, False, True, True, True]
+    x, y = (torch.cat(parts) for parts in zip(*given, strict=True))
+    with torch.no_grad():
+        expected = model.eval()(x)
+    assert torch.equal(found.inputs, x) and torch.equal(found.targets, y)
+    assert torch.allclose(found.outputs, expected, atol=1e-6) and not found.outputs.requires_grad
+    assert torch.allclose(found.losses, F.cross_entropy(expected, y, reduction="none"), atol=1e-6)
+
+
+def test_without_targets():
+    found = predict(small_net(), [(x,) for x, _ in batches(2)], loss_func=per_sample(F.cross_entropy))
+    assert found.targets is None and found.losses is None and found.inputs is None and len(found.outputs) == 32
+    assert len(predict(small_net(), [x for x, _ in batches(2)]).outputs) == 32
+
+
+def test_nested_outputs_are_joined_part_by_part():
+    class Nested(nn.Module):
+        def forward(self, x):
+            return {"pair": (x, [x * 2]), "mean": x.mean()}
+
+    outputs = predict(Nested(), batches(2)).outputs
+    assert outputs["pair"][1][0].shape == (32, 6) and outputs["mean"].shape == (2,)
+
+
+def test_half_precision_gives_single_precision_back():
+    model, given = small_net(), batches(2)
+    full, half = predict(model, given), predict(model, given, precision=Precision("bf16"))
+    assert half.outputs.dtype == torch.float32 and not torch.equal(full.outputs, half.outputs)
+    assert torch.allclose(full.outputs, half.outputs, atol=0.05)
+
+
+def test_modes_are_put_back_after_an_error():
+    model = small_net()
+    with pytest.raises(RuntimeError):
+        predict(model, [(torch.zeros(2, 7), torch.zeros(2))])
+    assert model.training
+
+
+def test_nothing_to_predict():
+    with pytest.raises(DataError, match="nothing to predict: the loader gave no batch"):
+        predict(small_net(), [])
+
+
+def test_the_first_batches_are_those_of_the_pass():
+    loader = shuffled().train
+    first = FirstBatches(loader, 2)
+    whole, some = list(loader.batches(KEY)), list(first.batches(KEY))
+    assert len(first) == len(some) == 2 and len(FirstBatches(loader, 99)) == len(loader)
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(some, whole, strict=False))
+    assert torch.equal(next(first.batches(KEY, 1))[0], whole[1][0])
+
+
+def test_channels_last_inputs():
+    class Sees(nn.Module):
+        def forward(self, x):
+            self.seen = x.is_contiguous(memory_format=torch.channels_last)
+            return x.mean((1, 2, 3))[:, None]
+
+    model = Sees()
+    predict(model, [(torch.randn(2, 3, 4, 4), torch.zeros(2))], channels_last=True)
+    assert model.seen
