@@ -143,7 +143,7 @@ class Fitting(LearnerSetup):
         rates = lr_groups(self.lr, len(self.groups))
         rising = RisingRate(start_lr, end_lr, n_epoch * n_batches / num_it, tuple(lr / rates[-1] for lr in rates))
         callbacks = [*(callback for callback in self.cbs if callback.in_lr_find), finder]
-        plan = self._plan(n_epoch, rising, stream="lr_find", valid=False)
+        plan = self._plan(n_epoch, rising, stream="lr_find")
         state = self._state(plan, callbacks, Recorder())
         with preserved(self.model, optimizer, self.precision, self.cbs):
             state.epoch = state.step = 0
@@ -158,8 +158,10 @@ class Fitting(LearnerSetup):
 
     def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[float]:
         """Loss and metrics on the validation loader (or another): [loss, metric, …]."""
-        plan = self._plan(0, None, valid=self._loader(ds_idx, dl))
-        state = self._state(plan, as_callbacks(cbs), Recorder())
+        loader = self._loader(ds_idx, dl)
+        if not len(loader):
+            raise ConfigError("There is no batch to validate on: the loader is empty.")
+        state = self._state(self._plan(0, None, loader), as_callbacks(cbs), Recorder())
         modes = [(module, module.training) for module in self.model.modules()]
         try:
             values = valid_pass(state, self.step)
@@ -174,7 +176,9 @@ class Fitting(LearnerSetup):
         Returns the seconds that each took; an error says what a long training would have met at its end.
         """
         callbacks = [callback for callback in self.cbs if callback.in_lr_find]
-        state = self._state(self._plan(1, schedules.constant(self._lrs(None))), callbacks, Recorder())
+        state = self._state(
+            self._plan(1, schedules.constant(self._lrs(None)), self._valid_loader()), callbacks, Recorder()
+        )
         return dry_run(state, self.step)
 
     @contextlib.contextmanager
@@ -203,7 +207,9 @@ class Fitting(LearnerSetup):
             callbacks = [callback for callback in callbacks if not getattr(callback, "is_bar", False)]
         self._check_files()
         self._preflight()
-        state = self._state(self._plan(n_epoch, schedule, start_epoch=start_epoch), callbacks, self.recorder)
+        state = self._state(
+            self._plan(n_epoch, schedule, self._valid_loader(), start_epoch=start_epoch), callbacks, self.recorder
+        )
         try:
             run_fit(state, self.step)
         finally:
@@ -212,7 +218,9 @@ class Fitting(LearnerSetup):
 
     def _check_files(self) -> None:
         """Refuse files that no training can use, before the first batch; once for each data set, by header and tail."""
-        fresh: list[Any] = [ds for ds in (getattr(dl, "dataset", None) for dl in self.dls.loaders) if hasattr(ds, "files_checked")]
+        fresh: list[Any] = [
+            ds for ds in (getattr(dl, "dataset", None) for dl in self.dls.loaders) if hasattr(ds, "files_checked")
+        ]
         if all(dataset.files_checked for dataset in fresh):
             return
         report = check_dataloaders(self.dls, progress=self._bar, thorough=False)

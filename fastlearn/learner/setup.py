@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fastlearn.data.dataloaders import DataLoaders
+from fastlearn.data.loaders import DataLoader
 from fastlearn.errors import ConfigError
 from fastlearn.metrics import Metric, as_metric, check_metric
 from fastlearn.runtime.precision import Precision, PrecisionName
@@ -218,22 +219,27 @@ class LearnerSetup:
             loaders = self.dls.loaders
             if not -len(loaders) <= ds_idx < len(loaders):
                 raise ConfigError(f"ds_idx={ds_idx}, but there are {len(loaders)} loaders (0 is train, 1 is valid).")
-            return loaders[ds_idx]
+            loader = loaders[ds_idx]
+            # The training loader as validation reads it: every sample once, in order, unchanged.
+            plain = {"shuffle": False, "drop_last": False, "weights": None, "train": False}
+            return loader.new(**plain) if isinstance(loader, DataLoader) and loader.train else loader
         if hasattr(dl, "batches"):
             return dl
         from fastlearn.data.foreign import ForeignLoader
 
         return ForeignLoader(dl, n_inp=self.dls.n_inp, device=self.device)
 
+    def _valid_loader(self) -> Any:
+        """The validation loader, or None when there is none or it is empty."""
+        return self.dls.loaders[1] if len(self.dls.loaders) > 1 and len(self.dls.loaders[1]) else None
+
     def _plan(
-        self, n_epoch: int, schedule: Any, stream: str = "train", valid: Any = True, start_epoch: int = 0
+        self, n_epoch: int, schedule: Any, valid: Any = None, *, stream: str = "train", start_epoch: int = 0
     ) -> FitPlan:
-        loaders = self.dls.loaders
-        own_valid = loaders[1] if len(loaders) > 1 and len(loaders[1]) else None
         return FitPlan(
             n_epochs=n_epoch,
             train=self.dls.train,
-            valid=own_valid if valid is True else (valid or None),
+            valid=valid,
             loss_func=self.loss_func,
             schedule=schedule,
             metrics=tuple(self.metrics),

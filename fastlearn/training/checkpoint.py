@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from fastlearn.errors import CheckpointError, near
+from fastlearn.training.recorder import Recorder
 
 FORMAT = 1
 _SUFFIX = ".safetensors"
@@ -156,6 +157,17 @@ def fitting_weights(
             "Make the learner with the same architecture and the same number of classes."
         )
     return weights
+
+
+def check_learner_state(state: Any, source: object) -> None:
+    """Raise CheckpointError unless `state` is whole, so that loading it can no longer fail half-way."""
+    try:
+        int(state["epoch"]), int(state["step"]), int(state["seed"]), state["precision"].get("scaler")
+        Recorder().load_state_dict(from_json(state["recorder"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{source} holds weights, but not a whole learner ({type(error).__name__}: {error})."
+        ) from error
 
 
 def _some(names: list[str], most: int = 3) -> str:

@@ -142,3 +142,9 @@ def test_validate_leaves_modes_and_says_when_there_is_nothing(learner):
     assert_same(weights(learner), before)
     with pytest.raises((ConfigError, ValueError), match="no batch"):
         learner.validate(dl=[])
+
+
+def test_tta_of_a_set_smaller_than_a_batch():
+    dls = shuffled()
+    learner = make_learner(dls=DataLoaders(dls.train, DataLoader(dls.valid_ds, 64, device="cpu")))
+    assert torch.allclose(learner.tta(n=1)[0], learner.get_preds()[0], atol=1e-6)
