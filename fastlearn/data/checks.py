@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastlearn.data.examine import Seen, equal_files, examine_all
-from fastlearn.data.files import get_files, image_extensions
+from fastlearn.data.files import TRAIN_NAMES, VALID_NAMES, get_files, image_extensions
 from fastlearn.data.report import FILE_FAULTS, Finding, Report, counted, shown
 from fastlearn.errors import DataError
 from fastlearn.lists import L
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from fastlearn.data.dataloaders import DataLoaders
 
 StrPath = str | os.PathLike[str]
-TRAIN_NAMES = ("train",)
-VALID_NAMES = ("valid", "val", "validation", "test")
 UNEVEN = 10  # the commonest class is this many times the rarest
 TINY_PX = 3  # a picture of fewer pixels across is a counting pixel or a mistake
 _SKIP = 'Mend or delete them; or leave them out: ImageDataLoaders.from_folder(path, on_error="skip").'

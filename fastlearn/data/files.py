@@ -17,6 +17,8 @@ from fastlearn.paths import Path as _Path
 from fastlearn.paths import PathList, _not_listed, printable
 
 StrPath = str | os.PathLike[str]
+TRAIN_NAMES = ("train",)
+VALID_NAMES = ("valid", "val", "validation", "test")  # the first that is there is the one for validation
 
 
 def _image_endings() -> frozenset[str]:

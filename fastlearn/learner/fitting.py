@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from fastlearn.data.checks import check_dataloaders
 from fastlearn.errors import ConfigError
@@ -34,9 +34,9 @@ class Fitting(LearnerSetup):
         cbs: Any = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
-    ) -> Self:
+    ) -> None:
         """Train for `n_epoch` epochs at a constant learning rate; a slice gives each group of layers its own."""
-        return self._fit(n_epoch, schedules.constant(self._lrs(lr)), wd, cbs, reset_opt, start_epoch)
+        self._fit(n_epoch, schedules.constant(self._lrs(lr)), wd, cbs, reset_opt, start_epoch)
 
     def fit_one_cycle(
         self,
@@ -50,12 +50,12 @@ class Fitting(LearnerSetup):
         cbs: Any = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
-    ) -> Self:
+    ) -> None:
         """Train with one cycle (Smith, 2018): the rate rises to `lr_max` over `pct_start`, then falls."""
         cycle = schedules.one_cycle(
             self._lrs(lr_max), div=div, div_final=div_final, pct_start=pct_start, moms=moms or self.moms
         )
-        return self._fit(n_epoch, cycle, wd, cbs, reset_opt, start_epoch)
+        self._fit(n_epoch, cycle, wd, cbs, reset_opt, start_epoch)
 
     def fit_flat_cos(
         self,
@@ -67,10 +67,10 @@ class Fitting(LearnerSetup):
         cbs: Any = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
-    ) -> Self:
+    ) -> None:
         """Train at a flat rate until `pct_start`, then along a cosine to `lr / div_final`."""
         flat = schedules.flat_cos(self._lrs(lr), div_final=div_final, pct_start=pct_start)
-        return self._fit(n_epoch, flat, wd, cbs, reset_opt, start_epoch)
+        self._fit(n_epoch, flat, wd, cbs, reset_opt, start_epoch)
 
     def fit_sgdr(
         self,
@@ -82,11 +82,11 @@ class Fitting(LearnerSetup):
         reset_opt: bool = False,
         wd: float | None = None,
         start_epoch: int = 0,
-    ) -> Self:
+    ) -> None:
         """Train with warm restarts (Loshchilov and Hutter, 2017): cosines, `cycle_mult` times as long each."""
         restarts = schedules.sgdr(self._lrs(lr_max), n_cycles, cycle_len, cycle_mult)
         n_epoch = sum(schedules.sgdr_epochs(n_cycles, cycle_len, cycle_mult))
-        return self._fit(n_epoch, restarts, wd, cbs, reset_opt, start_epoch)
+        self._fit(n_epoch, restarts, wd, cbs, reset_opt, start_epoch)
 
     def fine_tune(
         self,
@@ -100,7 +100,7 @@ class Fitting(LearnerSetup):
         wd: float | None = None,
         cbs: Any = None,
         keep_best: bool = False,
-    ) -> Self:
+    ) -> None:
         """Transfer learning: train the head with the body frozen, then everything, the stem `lr_mult` times slower.
 
         `keep_best=True` puts back the weights of the frozen phase when the second one ends with a higher validation
@@ -119,7 +119,6 @@ class Fitting(LearnerSetup):
         if frozen is not None and not self.recorder.final_value("valid_loss") <= frozen_loss:
             self.model.load_state_dict(frozen)
             print("Kept the weights of the frozen phase, whose validation loss was lower.")
-        return self
 
     def lr_find(
         self,
@@ -191,7 +190,7 @@ class Fitting(LearnerSetup):
 
     def _fit(
         self, n_epoch: int, schedule: Schedule, wd: float | None, cbs: Any, reset_opt: bool, start_epoch: int
-    ) -> Self:
+    ) -> None:
         if not isinstance(n_epoch, int) or isinstance(n_epoch, bool) or n_epoch < 0:
             raise ConfigError(f"The number of epochs is a whole number from 0, not {n_epoch!r}.")
         if not len(self.dls.train):
@@ -214,7 +213,6 @@ class Fitting(LearnerSetup):
             run_fit(state, self.step)
         finally:
             self.epoch, self.global_step = state.epoch, state.step
-        return self
 
     def _check_files(self) -> None:
         """Refuse files that no training can use, before the first batch; once for each data set, by header and tail."""

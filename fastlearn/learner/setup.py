@@ -185,7 +185,7 @@ class LearnerSetup:
         self.model.to(memory_format=torch.channels_last if on else torch.contiguous_format)
         return self
 
-    def freeze_to(self, n: int) -> Self:
+    def freeze_to(self, n: int) -> None:
         """Freeze the groups before the `n`-th (negative counts from the end); clears the optimizer's state."""
         if not -len(self.groups) <= n <= len(self.groups):
             raise ConfigError(f"freeze_to({n}): the model has {len(self.groups)} groups of layers.")
@@ -195,15 +195,14 @@ class LearnerSetup:
             self.create_opt()
         assert self.opt is not None
         self.opt.state.clear()
-        return self
 
-    def freeze(self) -> Self:
+    def freeze(self) -> None:
         """Let only the last group (the head) learn."""
-        return self.freeze_to(-1)
+        self.freeze_to(-1)
 
-    def unfreeze(self) -> Self:
+    def unfreeze(self) -> None:
         """Let every group learn."""
-        return self.freeze_to(0)
+        self.freeze_to(0)
 
     def __repr__(self) -> str:
         every, trained = parameter_counts(self.model)

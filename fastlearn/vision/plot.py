@@ -221,7 +221,7 @@ def result_caption(actual: Any, predicted: Any) -> Caption:
     if _is_number(actual) or _is_number(predicted):
         return Caption((f"predicted {guess}", f"actual {truth}"))
     if truth == guess:
-        return Caption((f"{truth}", "(right)"), "right")
+        return Caption((f"{truth} ✓",), "right")
     return Caption((f"predicted {guess or 'nothing'}", f"actual {truth or 'nothing'}"), "wrong")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastlearn.data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock
-from fastlearn.data.files import get_image_files
+from fastlearn.data.files import TRAIN_NAMES, VALID_NAMES, get_image_files
 from fastlearn.data.label import ColReader, call_getter, item_at, read_all, row_of, select
 from fastlearn.data.part import as_block
 from fastlearn.data.split import RandomSplitter, Splitter, StratifiedSplitter
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 StrPath = str | os.PathLike[str]
 Label = Callable[[Any], Any]
 
-TRAIN_NAMES = ("train",)
-VALID_NAMES = ("valid", "val", "validation", "test")
 VALID_PCT = 0.2
 DEFAULT_PX = 224
 LARGEST_KEPT_PX = 512

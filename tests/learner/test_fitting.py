@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import assert_same, batches, everything, halves, make_learner, shuffled, small_net, weights
+from tiny import Chaining, assert_same, batches, everything, halves, make_learner, shuffled, small_net, weights
 from torch import nn
 
 from fastlearn.data.dataloaders import DataLoaders
@@ -45,14 +45,15 @@ def digits(num_workers: int, workers: str = "thread") -> DataLoaders:
     files = sorted(get_image_files(DIGITS / "train"))[::20]
     dls = ImageDataLoaders.from_path_func(
         DIGITS, files, parent_label, valid_pct=0.2, seed=3, bs=16, img_cls=PILImageBW, device="cpu",
-        item_tfms=RandomResizedCrop(16, min_scale=0.5), batch_tfms=[*aug_transforms(do_flip=False), Normalize((0.5,), (0.25,))],
+        item_tfms=RandomResizedCrop(16, min_scale=0.5),
+        batch_tfms=[*aug_transforms(do_flip=False), Normalize((0.5,), (0.25,))],
         num_workers=num_workers,
     )  # fmt: skip
     return dls if workers == "thread" else dls.new(workers=workers)
 
 
-def digit_learner(dls: DataLoaders, **options) -> Learner:
-    return Learner(dls, picture_net(), metrics=accuracy, seed=1, default_cbs=False, **options)
+def digit_learner(dls: DataLoaders, **options) -> Chaining:
+    return Chaining(dls, picture_net(), metrics=accuracy, seed=1, default_cbs=False, **options)
 
 
 def history_of(learner: Learner) -> dict:
@@ -104,25 +105,27 @@ def test_a_metric_for_another_task_is_refused_with_the_learner():
     from fastlearn.metrics import accuracy_multi
 
     with pytest.raises(ConfigError, match="accuracy"):
-        digit_learner(digits(0)).__class__(digits(0), picture_net(), metrics=accuracy_multi)
+        Learner(digits(0), picture_net(), metrics=accuracy_multi)
 
 
 # Precision and memory format
 
 
-def conv_learner(**options) -> Learner:
+def conv_learner(**options) -> Chaining:
     generator = torch.Generator().manual_seed(0)
     pairs = [(torch.randn(8, 1, 12, 12, generator=generator), torch.arange(8) % 10) for _ in range(4)]
-    return Learner(DataLoaders(pairs, pairs[:1], device="cpu"), picture_net(), F.cross_entropy, seed=1, default_cbs=False, **options)
+    dls = DataLoaders(pairs, pairs[:1], device="cpu")
+    return Chaining(dls, picture_net(), F.cross_entropy, seed=1, default_cbs=False, **options)
 
 
 def test_channels_last_trains_to_the_same_weights():
     # SGD, because Adam blows the rounding of a bias before a batch norm up to its full rate.
     plain, last = conv_learner(opt_func=SGD).fit(3, 0.01), conv_learner(opt_func=SGD).to_channelslast()
-    formats = []
-    last.on("before_batch")(lambda state: formats.append(state.inputs[0].is_contiguous(memory_format=torch.channels_last)))
+    given = []
+    last.on("before_batch")(lambda state: given.append(state.inputs[0]))
     last.fit(3, 0.01)
-    assert all(formats) and last.model[3].weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in given)
+    assert last.model[3].weight.is_contiguous(memory_format=torch.channels_last)
     for ours, theirs in zip(last.model.parameters(), plain.model.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
     back = last.to_channelslast(False)
@@ -253,7 +256,8 @@ def test_the_original_error_is_raised_though_on_exception_fails_too():
 
     with pytest.raises(ZeroDivisionError, match="first") as caught:
         make_learner().fit(1, 0.01, cbs=[Fails(), sees, Raises()])
-    assert sees.seen is error and "Fails.on_exception failed with ValueError: in the handler" in caught.value.__notes__[0]
+    assert sees.seen is error
+    assert "Fails.on_exception failed with ValueError: in the handler" in caught.value.__notes__[0]
 
 
 # Phases
@@ -263,7 +267,8 @@ def test_fine_tune_with_a_rate_that_makes_no_sense_changes_nothing():
     learner = make_learner(splitter=halves)
     learner.create_opt()
     before = everything(learner)
-    for options in ({"base_lr": -1.0}, {"base_lr": float("nan")}, {"freeze_epochs": -1}, {"lr_mult": 0}, {"pct_start": 2}):
+    bad = [{"base_lr": -1.0}, {"base_lr": float("nan")}, {"freeze_epochs": -1}, {"lr_mult": 0}, {"pct_start": 2}]
+    for options in bad:
         with pytest.raises(FastlearnError):
             learner.fine_tune(1, **options)
         assert_same(everything(learner), before)
@@ -304,6 +309,5 @@ def test_lr_find_looks_before_it_trains():
 
 
 def test_dropout_of_small_net_takes_part():
-    assert not torch.equal(
-        make_learner(small_net(0.5)).fit(1, 0.01).model[0].weight, make_learner(small_net(0.0)).fit(1, 0.01).model[0].weight
-    )
+    with_dropout, without = (make_learner(small_net(p)).fit(1, 0.01) for p in (0.5, 0.0))
+    assert not torch.equal(with_dropout.model[0].weight, without.model[0].weight)

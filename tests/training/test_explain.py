@@ -96,7 +96,8 @@ def test_a_device_that_has_stopped_is_not_asked_again():
 
 
 def test_a_loss_that_is_not_one_number_through_a_loader_that_cannot_be_looked_into():
-    learner = make_learner(dls=DataLoaders(Stream(batches()), device="cpu"), loss_func=nn.CrossEntropyLoss(reduction="none"))
+    dls = DataLoaders(Stream(batches()), device="cpu")
+    learner = make_learner(dls=dls, loss_func=nn.CrossEntropyLoss(reduction="none"))
     with pytest.raises(TrainingError, match=r"The loss has shape \(16,\); training needs one number.*reduction='mean'"):
         learner.fit(1, 0.01)
 

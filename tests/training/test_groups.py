@@ -59,9 +59,7 @@ def test_the_batch_norm_of_the_head_always_keeps_learning():
                               "3.num_batches_tracked"}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("n", "trained"), [(0, 6), (1, 4), (2, 2), (3, 0), (-1, 2), (-2, 4), (-3, 6)]
-)
+@pytest.mark.parametrize(("n", "trained"), [(0, 6), (1, 4), (2, 2), (3, 0), (-1, 2), (-2, 4), (-3, 6)])
 def test_freeze_to_counts_from_either_end(n, trained):
     learner = make_learner(splitter=three, train_bn=False).freeze_to(n)
     assert [p.requires_grad for p in learner.model.parameters()] == [False] * (6 - trained) + [True] * trained

@@ -18,9 +18,9 @@ from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.errors import ConfigError, TrainingError
 from fastlearn.metrics import accuracy
 from fastlearn.training.callback import Callback
+from fastlearn.training.lookahead import ranger
 from fastlearn.training.lr_suggest import minimum, steep, valley
 from fastlearn.training.optimizer import SGD
-from fastlearn.training.lookahead import ranger
 
 
 def order_of_training(learner, epochs: int = 1) -> list[float]:
@@ -182,7 +182,8 @@ def test_ctrl_c_leaves_the_learner_as_it_was():
 def test_divergence_to_nan_is_no_error_and_leaves_no_nan():
     pairs = [(x, x[:, :1] * 2) for x, _ in batches()]
     # The default callbacks guard a fit against NaN; here they must not.
-    learner = make_learner(nn.Linear(6, 1), DataLoaders(pairs, device="cpu"), loss_func=F.mse_loss, opt_func=SGD, default_cbs=True)
+    dls = DataLoaders(pairs, device="cpu")
+    learner = make_learner(nn.Linear(6, 1), dls, loss_func=F.mse_loss, opt_func=SGD, default_cbs=True)
     learner.create_opt()
     before = everything(learner)
     learner.lr_find(start_lr=1e-3, end_lr=1e30, stop_div=False, show_plot=False)

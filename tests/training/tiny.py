@@ -48,11 +48,33 @@ def shuffled(n: int = 80, bs: int = 16) -> DataLoaders:
     )
 
 
-def make_learner(model: nn.Module | None = None, dls: Any = None, **options: Any) -> Learner:
+class Chaining(Learner):
+    """A learner whose training methods return it, so that a test says on one line what was done."""
+
+    def fit(self, *args: Any, **options: Any) -> Chaining:  # type: ignore[override]
+        super().fit(*args, **options)
+        return self
+
+    def fit_one_cycle(self, *args: Any, **options: Any) -> Chaining:  # type: ignore[override]
+        super().fit_one_cycle(*args, **options)
+        return self
+
+    def freeze_to(self, n: int) -> Chaining:  # type: ignore[override]
+        super().freeze_to(n)
+        return self
+
+    def freeze(self) -> Chaining:  # type: ignore[override]
+        return self.freeze_to(-1)
+
+    def unfreeze(self) -> Chaining:  # type: ignore[override]
+        return self.freeze_to(0)
+
+
+def make_learner(model: nn.Module | None = None, dls: Any = None, **options: Any) -> Chaining:
     """A quiet learner over fixed batches."""
     dls = DataLoaders(batches(), batches(2, seed=1), device="cpu") if dls is None else dls
     chosen = {"loss_func": F.cross_entropy, "seed": 1, "default_cbs": False} | options
-    return Learner(dls, small_net() if model is None else model, **chosen)
+    return Chaining(dls, small_net() if model is None else model, **chosen)
 
 
 def weights(learner: Learner) -> dict[str, Tensor]:

@@ -71,7 +71,7 @@ def test_small_pictures_keep_their_pixels_and_grey_its_range():
 
 def test_captions_tell_right_from_wrong_in_words():
     right, wrong = result_caption("cat", "cat"), result_caption("cat", "dog")
-    assert right == Caption(("cat", "(right)"), "right")
+    assert right == Caption(("cat ✓",), "right")
     assert wrong == Caption(("predicted dog", "actual cat"), "wrong")
     assert result_caption(1.5, 2.25) == Caption(("predicted 2.25", "actual 1.5"))
     assert result_caption(None, "cat") == Caption(("cat",))
@@ -106,7 +106,7 @@ def test_top_losses_say_all_four_things():
     axes = show_top_losses(pictures(2), ["dog", "cat"], ["cat", "cat"], [2.345, 0.1], [0.9, 0.8])
     draw(axes)
     assert axes[0].get_title() == "predicted dog\nactual cat\nloss 2.35, p 0.90"
-    assert axes[1].get_title() == "cat\n(right)\nloss 0.10, p 0.80"
+    assert axes[1].get_title() == "cat ✓\nloss 0.10, p 0.80"
     plain = show_top_losses(pictures(1), ["a"], ["b"], [1.0])
     assert plain[0].get_title().endswith("loss 1.00")
 

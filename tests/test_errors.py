@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from fastlearn import errors
+from fastlearn.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DeviceMemoryError,
+    FastlearnError,
+    ImageError,
+    MissingExtraError,
+    NonFiniteError,
+    TrainingError,
+    WorkerError,
+    near,
+)
+
+
+def test_every_error_can_be_caught_as_ours_and_says_what_it_is():
+    classes = [c for _, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__]
+    assert len(classes) >= 10
+    for cls in classes:
+        assert issubclass(cls, FastlearnError) and cls.__doc__, cls
+
+
+@pytest.mark.parametrize(
+    ("ours", "pythons"),
+    [
+        (ConfigError, ValueError),
+        (DataError, ValueError),
+        (ImageError, DataError),
+        (WorkerError, DataError),
+        (TrainingError, RuntimeError),
+        (NonFiniteError, ArithmeticError),
+        (DeviceMemoryError, MemoryError),
+        (CheckpointError, RuntimeError),
+        (MissingExtraError, ImportError),
+    ],
+)
+def test_code_that_catches_python_s_own_errors_catches_ours(ours, pythons):
+    assert issubclass(ours, pythons)
+
+
+def test_errors_carry_what_a_caller_needs():
+    assert ImageError("broken", path="a.png").path == "a.png" and str(ImageError("broken")) == "broken"
+    error = NonFiniteError("NaN", step=7, layer="0.conv")
+    assert (error.step, error.layer, str(error)) == (7, "0.conv", "NaN")
+
+
+def test_near_names_what_was_probably_meant():
+    assert near("resnt18", ["resnet18", "vgg16"]) == " Did you mean 'resnet18'?"
+    both = near("resnet1", ["resnet18", "resnet10", "vgg16"])
+    assert both.startswith(" Did you mean '") and "' or '" in both and "vgg" not in both
+    assert near("zzz", ["resnet18"]) == near("x", []) == ""
