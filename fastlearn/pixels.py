@@ -351,4 +351,3 @@ def _to_uint8(pixels: np.ndarray) -> np.ndarray:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-

@@ -162,7 +162,6 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return state
 
 
-
 def _torchvision_network(name: str, pretrained: bool, weights: Any, options: dict[str, Any]) -> nn.Module:
     import torchvision
 
@@ -227,7 +226,6 @@ def _check_hash(path: Path) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(expected[1]):
         raise WeightsError(f"{path} is damaged: its SHA-256 begins with {found[:8]}, not {expected[1]}. Delete it.")
-
 
 
 def _check_timm_name(name: str) -> None:
@@ -396,7 +394,6 @@ def lite0_key(key: str) -> str:
     return ".".join(["blocks", str(stage), str(i), layer, *parts[3:]])
 
 
-
 def _own_network(ref: ArchRef, pretrained: bool, weights: Any) -> nn.Module:
     assert ref.factory is not None
     try:
@@ -415,7 +412,6 @@ def _own_network(ref: ArchRef, pretrained: bool, weights: Any) -> nn.Module:
     if wants_file:
         _load(network, read_state_dict(weights), ref.name)
     return network
-
 
 
 def unreachable(url: str, timeout_s: float = _PROBE_S) -> str | None:
@@ -480,4 +476,3 @@ def _reason(error: BaseException) -> str:
     inner = getattr(error, "reason", None)  # urllib wraps what happened
     text = str(inner if isinstance(inner, BaseException) else error).strip()
     return text.splitlines()[0] if text else type(error).__name__
-

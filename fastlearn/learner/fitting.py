@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+import numbers
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from fastlearn.data.checks import check_dataloaders
 from fastlearn.errors import ConfigError
-from fastlearn.learner.setup import LR, LearnerSetup
+from fastlearn.learner.setup import LR, LearnerSetup, check_wd
 from fastlearn.training import schedule as schedules
 from fastlearn.training.callback import as_callbacks
 from fastlearn.training.dry_run import dry_run
@@ -107,6 +108,12 @@ class Fitting(LearnerSetup):
         loss; it chooses by the validation set, so judge the result on other data.
         """
         first, second = schedules.fine_tune_phases(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div)
+        for phase in (first, second):  # whatever is wrong is said before anything is frozen
+            check_epochs(phase.epochs)
+            schedules.one_cycle(self._lrs(phase.lr), div=phase.div, pct_start=phase.pct_start, moms=self.moms)
+        check_wd(wd)
+        if keep_best and self._valid_loader() is None:
+            raise ConfigError("keep_best compares validation losses, and there is no validation set.")
         self.freeze()
         self.fit_one_cycle(first.epochs, first.lr, first.div, pct_start=first.pct_start, wd=wd, cbs=cbs)
         frozen = (
@@ -135,9 +142,10 @@ class Fitting(LearnerSetup):
         curve is in `learn.recorder.plot_lr_find()`; a notebook shows it at once.
         """
         check_range(start_lr, end_lr, num_it)
+        self._check_before_training()
         finder = LRFinder(num_it, stop_div)
         optimizer = self.opt or self.create_opt()
-        n_batches = max(1, len(self.dls.train))
+        n_batches = len(self.dls.train)
         n_epoch = math.ceil(num_it / n_batches)
         rates = lr_groups(self.lr, len(self.groups))
         rising = RisingRate(start_lr, end_lr, n_epoch * n_batches / num_it, tuple(lr / rates[-1] for lr in rates))
@@ -148,8 +156,8 @@ class Fitting(LearnerSetup):
             state.epoch = state.step = 0
             run_fit(state, self.step)
         result = finder.result
+        self.recorder.lr_finder = result  # before the suggestions, so that a curve without one can be looked at
         result.suggestions = suggest(result.lrs, result.losses, num_it, suggest_funcs)
-        self.recorder.lr_finder = result
         if show_plot and _in_notebook():
             self.recorder.plot_lr_find()
         suggested = NamedTuple("SuggestedLRs", [(name, float) for name in result.suggestions])  # type: ignore[misc]
@@ -191,21 +199,19 @@ class Fitting(LearnerSetup):
     def _fit(
         self, n_epoch: int, schedule: Schedule, wd: float | None, cbs: Any, reset_opt: bool, start_epoch: int
     ) -> None:
-        if not isinstance(n_epoch, int) or isinstance(n_epoch, bool) or n_epoch < 0:
-            raise ConfigError(f"The number of epochs is a whole number from 0, not {n_epoch!r}.")
-        if not len(self.dls.train):
-            raise ConfigError("The training loader has no batch. Use a smaller batch size (bs=…) or more data.")
+        n_epoch, start_epoch = check_epochs(n_epoch), check_epochs(start_epoch, "start_epoch")
+        check_wd(wd)
+        added = as_callbacks(cbs)
+        self._check_before_training()
         if reset_opt or self.opt is None:
             self.create_opt()
         assert self.opt is not None
         if wd is not None:
             for group in self.opt.param_groups:
                 group["wd" if "wd" in group else "weight_decay"] = wd
-        callbacks = [*self.cbs, *as_callbacks(cbs)]
+        callbacks = [*self.cbs, *added]
         if not self._bar:
             callbacks = [callback for callback in callbacks if not getattr(callback, "is_bar", False)]
-        self._check_files()
-        self._preflight()
         state = self._state(
             self._plan(n_epoch, schedule, self._valid_loader(), start_epoch=start_epoch), callbacks, self.recorder
         )
@@ -213,6 +219,12 @@ class Fitting(LearnerSetup):
             run_fit(state, self.step)
         finally:
             self.epoch, self.global_step = state.epoch, state.step
+
+    def _check_before_training(self) -> None:
+        if not len(self.dls.train):
+            raise ConfigError("The training loader has no batch. Use a smaller batch size (bs=…) or more data.")
+        self._check_files()
+        self._preflight()
 
     def _check_files(self) -> None:
         """Refuse files that no training can use, before the first batch; once for each data set, by header and tail."""
@@ -239,6 +251,13 @@ class Fitting(LearnerSetup):
         if batch is not None:
             preflight(self.model, batch, self.dls.n_inp, self.loss_func, self.metrics, self.task, self.precision)
         self._checked = setup
+
+
+def check_epochs(n: Any, name: str = "number of epochs") -> int:
+    """`n` as an int; ConfigError unless it is a whole number from 0 (NumPy's too)."""
+    if isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 0:
+        raise ConfigError(f"The {name} is a whole number from 0, not {n!r}.")
+    return int(n)
 
 
 def _in_notebook() -> bool:

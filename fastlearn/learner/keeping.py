@@ -10,6 +10,7 @@ import torch
 
 from fastlearn.learner.setup import LearnerSetup
 from fastlearn.training.checkpoint import (
+    check_learner_state,
     checkpoint_path,
     fitting_weights,
     from_json,
@@ -38,6 +39,7 @@ class Keeping(LearnerSetup):
         path = checkpoint_path(self.path / self.model_dir, file)
         tensors, meta = read_checkpoint(path)
         weights = fitting_weights(self.model, tensors, strict, path)
+        check_learner_state(meta.get("learner"), path)
         if with_opt and meta.get("optimizer"):
             unpack_optimizer(self.opt or self.create_opt(), tensors, meta["optimizer"])
         self.model.load_state_dict(weights, strict=strict)

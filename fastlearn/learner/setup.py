@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -73,6 +74,7 @@ class LearnerSetup:
         if bn not in ("train", "eval"):
             raise ConfigError(f"bn is 'train' or 'eval', not {bn!r}.")
         check_lr(lr)
+        check_wd(wd)
         self.dls, self.model = dls, model
         self.task = dls.task
         self.loss_func = _choose_loss(loss_func, self.task)
@@ -155,7 +157,11 @@ class LearnerSetup:
             self._bar = before
 
     def create_opt(self) -> torch.optim.Optimizer:
-        """Make a fresh optimizer over the groups; every fit uses the same one until `reset_opt`."""
+        """Make a fresh optimizer over the groups; every fit uses the same one until `reset_opt`.
+
+        The groups are taken anew, so this is what to call after `learn.model` or a layer of it was replaced.
+        """
+        self.groups = split_parameters(self.model, self.splitter)
         exempt = set() if self.wd_bn_bias else norm_parameters(self.model) | bias_parameters(self.model)
         parameters = [parameter for group in self.groups for parameter in group if id(parameter) in exempt]
         self.opt = make_optimizer(self.opt_func, self.groups, lr_groups(self.lr, len(self.groups)), self.wd, parameters)
@@ -265,6 +271,13 @@ class LearnerSetup:
             step=self.global_step,
             loss_func=self.loss_func,
         )
+
+
+def check_wd(wd: Any) -> None:
+    """Nothing, if `wd` is None or a number from 0; else ConfigError."""
+    if wd is None or (isinstance(wd, (int, float)) and math.isfinite(wd) and wd >= 0):
+        return
+    raise ConfigError(f"The weight decay wd is a number from 0, found {wd!r}. Usual values lie between 0.001 and 0.1.")
 
 
 def _choose_loss(loss_func: Any, task: Any) -> Callable[..., torch.Tensor]:

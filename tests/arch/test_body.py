@@ -9,7 +9,6 @@ import torch
 import torchvision.models as torchvision_models
 from torch import Tensor, nn
 
-from fastlearn.errors import ConfigError
 from fastlearn.arch.body import (
     adapt_input,
     body_features,
@@ -20,6 +19,7 @@ from fastlearn.arch.body import (
     split_body,
 )
 from fastlearn.arch.head import Features
+from fastlearn.errors import ConfigError
 
 
 class Tiny(nn.Module):

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from fastlearn.errors import ConfigError
 from fastlearn.arch.head import (
     AdaptiveConcatPool2d,
     ChannelsLastPool,
@@ -19,6 +18,7 @@ from fastlearn.arch.head import (
     create_head,
     init_head,
 )
+from fastlearn.errors import ConfigError
 
 
 def layers_of(head: nn.Module) -> list[str]:

@@ -15,10 +15,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fastlearn.errors import CheckpointError, ConfigError
 from fastlearn.arch import models
 from fastlearn.arch.body import default_split
 from fastlearn.arch.models import ArchSpec, VisionModel, create_vision_model, vision_splitter
+from fastlearn.errors import CheckpointError, ConfigError
 
 SMALL = "mobilenetv3_small_050"
 

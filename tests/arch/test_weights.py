@@ -20,7 +20,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from fastlearn.errors import ConfigError, WeightsError
 from fastlearn.arch import models, weights
 from fastlearn.arch.models import ArchSpec, create_vision_model
 from fastlearn.arch.weights import (
@@ -32,6 +31,7 @@ from fastlearn.arch.weights import (
     resolve_arch,
     unreachable,
 )
+from fastlearn.errors import ConfigError, WeightsError
 
 SMALL = "mobilenetv3_small_050"
 

@@ -72,7 +72,9 @@ for _event in EVENTS:
 def test_the_events_come_in_their_order():
     diary = Diary()
     batches = make_batches(2)
-    learner = Learner(DataLoaders(batches, batches[:1], device="cpu"), make_model(), F.cross_entropy, cbs=diary, default_cbs=False)
+    learner = Learner(
+        DataLoaders(batches, batches[:1], device="cpu"), make_model(), F.cross_entropy, cbs=diary, default_cbs=False
+    )
     quiet(learner)
     step = ["before_batch:train", "after_backward:train", "after_step:train", "after_batch:train"]
     assert diary.events == [
@@ -178,7 +180,9 @@ def test_the_users_generator_is_left_alone():
 def test_two_fits_are_not_the_same_draws():
     learner = make_learner(make_model(dropout=0.5))
     seeds = []
-    learner.on("before_batch")(lambda state: seeds.append(torch.default_generator.initial_seed()) if state.training else 0)
+    learner.on("before_batch")(
+        lambda state: seeds.append(torch.default_generator.initial_seed()) if state.training else 0
+    )
     quiet(learner)
     quiet(learner)
     assert len(set(seeds)) == 20
@@ -186,7 +190,12 @@ def test_two_fits_are_not_the_same_draws():
 
 def test_validation_loss_weighs_a_short_last_batch_by_its_samples():
     x, y = make_batches(1, 40)[0]
-    learner = Learner(DataLoaders([(x, y)], [(x[:32], y[:32]), (x[32:], y[32:])], device="cpu"), make_model(), F.cross_entropy, default_cbs=False)
+    learner = Learner(
+        DataLoaders([(x, y)], [(x[:32], y[:32]), (x[32:], y[32:])], device="cpu"),
+        make_model(),
+        F.cross_entropy,
+        default_cbs=False,
+    )
     with torch.no_grad():
         learner.model.eval()
         expected = F.cross_entropy(learner.model(x), y).item()

@@ -55,7 +55,7 @@ def test_bytes_become_floats_first_and_only_once():
     assert images.dtype == torch.float32 and torch.equal(images, plain())
     floats = torch.rand(2, 3, 4, 4)
     assert run([], (floats, torch.arange(2))) is floats
-    mask, = IntToFloatTensor()((torch.ones(1, 2, 2, dtype=torch.uint8),), ("mask",), torch_rng(0), True)
+    (mask,) = IntToFloatTensor()((torch.ones(1, 2, 2, dtype=torch.uint8),), ("mask",), torch_rng(0), True)
     assert mask.dtype == torch.int64
 
 

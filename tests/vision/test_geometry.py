@@ -74,7 +74,10 @@ def test_warp_is_the_perspective_that_takes_the_corners_there():
     seen = [(-1 - y, -1 - x), (1 + y, -1 + x), (1 - y, 1 - x), (-1 + y, 1 + x)]  # clockwise from the top left
     pixels = [[(u + 1) * 32, (v + 1) * 32] for u, v in seen]
     theirs = TF.perspective(
-        images, startpoints=pixels, endpoints=[[0, 0], [64, 0], [64, 64], [0, 64]], fill=0.0,
+        images,
+        startpoints=pixels,
+        endpoints=[[0, 0], [64, 0], [64, 64], [0, 64]],
+        fill=0.0,
         interpolation=v2.InterpolationMode.BILINEAR,
     )
     torch.testing.assert_close(ours[..., 10:-10, 10:-10], theirs[..., 10:-10, 10:-10], atol=0.02, rtol=0)
@@ -122,8 +125,10 @@ def test_shrinking_much_does_not_skip_pixels():
 @pytest.mark.parametrize("size", [(41, 41), (31, 51)])
 def test_points_and_masks_follow_the_pictures(size):
     height, width = size
-    matrices = g.rotation(torch.tensor([25.0]), size) @ g.warp(torch.tensor([[0.1, -0.1]])) @ g.zoom(
-        torch.tensor([1.3]), torch.tensor([[0.4, 0.6]])
+    matrices = (
+        g.rotation(torch.tensor([25.0]), size)
+        @ g.warp(torch.tensor([[0.1, -0.1]]))
+        @ g.zoom(torch.tensor([1.3]), torch.tensor([[0.4, 0.6]]))
     )
     placed = Homographies(matrices, size, pad_mode=PadMode.Zeros)
     mask = torch.zeros(1, height, width, dtype=torch.long)
@@ -146,7 +151,7 @@ def test_points_follow_a_crop(turn):
     crop = Crop((5, 2, 35, 28), (52, 60), turn=turn)
     seen = np.asarray(crop.apply_image(picture))
     assert seen.shape == ((60, 52) if turn >= 4 else (52, 60))
-    (x, y), = crop.apply_points(np.array([[21.0, 11.0]]))
+    ((x, y),) = crop.apply_points(np.array([[21.0, 11.0]]))
     rows, columns = np.nonzero(seen > 128)
     assert abs(rows.mean() + 0.5 - y) < 0.6 and abs(columns.mean() + 0.5 - x) < 0.6
 

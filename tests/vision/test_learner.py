@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from fastlearn.arch.models import VisionModel, resnet18
+from fastlearn.arch.weights import PretrainedStats
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.errors import ConfigError, WeightsError
 from fastlearn.vision.augment import Normalize
 from fastlearn.vision.data import ImageDataLoaders
 from fastlearn.vision.image import PILImage, PILImageBW
 from fastlearn.vision.learner import cnn_learner, normalized, vision_learner
-from fastlearn.arch.models import VisionModel, resnet18
-from fastlearn.arch.weights import PretrainedStats
 
 LITE0 = "tf_efficientnet_lite0"
 STATS = PretrainedStats((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 224, 256, "bilinear")
