@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 from fastlearn.data.checks import check_dataloaders
 from fastlearn.errors import ConfigError
-from fastlearn.learner.setup import LR, LearnerSetup, check_wd
+from fastlearn.learner.setup import LR, LearnerSetup
 from fastlearn.training import schedule as schedules
 from fastlearn.training.callback import as_callbacks
 from fastlearn.training.dry_run import dry_run
 from fastlearn.training.loop import default_step, run_fit, valid_pass
 from fastlearn.training.lr_find import LRFinder, RisingRate, check_range
 from fastlearn.training.lr_suggest import SuggestFunc, suggest, valley
-from fastlearn.training.optimizer import lr_groups
+from fastlearn.training.optimizer import check_wd, lr_groups
 from fastlearn.training.preflight import first_samples, preflight
 from fastlearn.training.recorder import Recorder
 from fastlearn.training.schedule import Schedule

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from fastlearn.training.groups import (
     split_parameters,
 )
 from fastlearn.training.loop import StepFunction, default_step
-from fastlearn.training.optimizer import Adam, check_lr, lr_groups, make_optimizer
+from fastlearn.training.optimizer import Adam, check_lr, check_wd, lr_groups, make_optimizer
 from fastlearn.training.recorder import Recorder
 from fastlearn.training.state import FitPlan, TrainState
 from fastlearn.training.summary import parameter_counts
@@ -271,13 +270,6 @@ class LearnerSetup:
             step=self.global_step,
             loss_func=self.loss_func,
         )
-
-
-def check_wd(wd: Any) -> None:
-    """Nothing, if `wd` is None or a number from 0; else ConfigError."""
-    if wd is None or (isinstance(wd, (int, float)) and math.isfinite(wd) and wd >= 0):
-        return
-    raise ConfigError(f"The weight decay wd is a number from 0, found {wd!r}. Usual values lie between 0.001 and 0.1.")
 
 
 def _choose_loss(loss_func: Any, task: Any) -> Callable[..., torch.Tensor]:

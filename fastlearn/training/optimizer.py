@@ -41,6 +41,12 @@ def check_lr(lr: Any) -> None:
             )
 
 
+def check_wd(wd: Any) -> None:
+    """Nothing, if `wd` is None or a number from 0; else ConfigError."""
+    if wd is not None and (isinstance(wd, bool) or not isinstance(wd, Real) or not 0 <= float(wd) < math.inf):
+        raise ConfigError(f"wd is the weight decay, a number from 0 (0.01 is usual), found {wd!r}.")
+
+
 def lr_groups(lr: LR, n_groups: int) -> list[float]:
     """One learning rate for each of `n_groups` parameter groups, the stem's first.
 
@@ -361,8 +367,7 @@ def make_optimizer(
         raise ConfigError(
             f"opt_func is what makes an optimizer, such as Adam or partial(SGD, mom=0.9), found {opt_func!r}."
         )
-    if wd is not None and (isinstance(wd, bool) or not isinstance(wd, Real) or not 0 <= wd < math.inf):
-        raise ConfigError(f"wd is the weight decay, a number from 0 (0.01 is usual), found {wd!r}.")
+    check_wd(wd)
     rates = lr_groups(lr, len(groups))
     optimizer = opt_func(
         [{"params": list(group), "lr": rate} for group, rate in zip(groups, rates, strict=True)], lr=rates[-1]
