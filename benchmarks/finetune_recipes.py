@@ -143,9 +143,8 @@ def make_stamps(target: Path, least: int = 25, most: int = 50) -> Path:
 
 def run(folder: Path, recipe: Recipe, seed: int, size_px: int, threads: int) -> dict[str, float]:
     """Accuracy and CPU seconds of one `fine_tune`, after its frozen phase and at its end."""
-    from fastlearn.vision.all import ImageDataLoaders, Resize, accuracy, aug_transforms, vision_learner
-
     from fastlearn.training.callback import Callback
+    from fastlearn.vision.all import ImageDataLoaders, Resize, accuracy, aug_transforms, vision_learner
 
     start = time.process_time()
     seen: list[tuple[float, float]] = []

@@ -5,13 +5,27 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from fastlearn.short_traceback import short_traceback
+
 
 class FastlearnError(Exception):
-    """Everything that fastlearn raises on purpose."""
+    """Everything that fastlearn raises on purpose.
+
+    Its message says all that is needed, so a notebook shows it under the reader's own lines, without the calls inside
+    fastlearn; `import traceback; traceback.print_last()` shows those too.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython asks an exception that wants to be shown its own way."""
+        return short_traceback(self)
 
 
 class ConfigError(FastlearnError, ValueError):
     """An argument, or a combination of arguments, that cannot work."""
+
+
+class UnknownNameError(FastlearnError, AttributeError):
+    """An object of ours has no attribute of that name; the message names the nearest."""
 
 
 class DataError(FastlearnError, ValueError):

@@ -7,9 +7,11 @@ from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import TensorDataset
 
 from fastlearn.data.dataloaders import DataLoaders
-from fastlearn.errors import ConfigError, DataError
+from fastlearn.data.loaders import check_max_n
+from fastlearn.errors import ConfigError, DataError, DeviceMemoryError
 from fastlearn.interpret.base import Interpretation
 from fastlearn.learner.learner import Learner
+from fastlearn.training.lr_suggest import suggest
 from fastlearn.vision.learner import vision_learner
 from fastlearn.vision.transforms import Resize
 
@@ -35,6 +37,17 @@ CASES = {
     "wd": (lambda: learner(wd=-1).fit(1), "wd is the weight decay"),
     "splitter": (lambda: learner(splitter=None), "splitter is a function"),
     "loaders": (lambda: vision_learner("a folder", "resnet18"), "needs DataLoaders first, not str"),
+    "seed": (lambda: learner(seed="x"), "seed needs a whole number from"),
+    "model_dir": (lambda: learner(model_dir=3), "model_dir is the name of a folder"),
+    "groups of the splitter": (lambda: learner(splitter=lambda model: 3), "The splitter gave 3"),
+    "freeze_to": (lambda: learner().freeze_to("head"), "freeze_to..head.."),
+    "ds_idx": (lambda: learner().get_preds(ds_idx="valid"), "ds_idx='valid'"),
+    "beta": (lambda: learner().tta(beta="x"), "beta is the share of the plain pass"),
+    "num_it": (lambda: learner().lr_find(num_it="a"), "not num_it='a'"),
+    "start_lr": (lambda: learner().lr_find("a"), "not start_lr='a'"),
+    "suggest_funcs": (lambda: suggest([1e-3] * 50, [1.0] * 50, 50, 3), "a name such as 'valley', not 3"),
+    "device": (lambda: DataLoaders([], [], device="gpu"), "device='gpu' cannot be used"),
+    "max_n": (lambda: check_max_n(0), "max_n=0: expected how many samples"),
     "files for batches": (lambda: learner().get_preds(dl=["a.jpg"]), r"test_dl\(items\)"),
     "a path for batches": (lambda: learner().get_preds(dl="a.jpg"), r"test_dl\(items\)"),
     "interpretation": (lambda: Interpretation.from_learner(3), "made from a learner"),
@@ -52,6 +65,28 @@ def test_a_model_that_does_not_take_the_pictures():
     learn = Learner(loaders(), nn.Conv2d(1, 4, 3), nn.CrossEntropyLoss(), default_cbs=False)
     with pytest.raises(DataError, match="The model Conv2d does not take the inputs .2 × 3 × 8 × 8, float32"):
         learn.fit(1)
+
+
+def test_a_batch_that_is_a_dict():
+    learn = Learner(DataLoaders([{"x": 1}], [{"x": 1}]), nn.Conv2d(3, 4, 3), nn.CrossEntropyLoss(), default_cbs=False)
+    with pytest.raises(DataError, match="The model Conv2d does not take the inputs dict"):
+        learn.fit(1)
+
+
+def test_a_loss_that_would_stretch_the_targets():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    with pytest.raises(DataError, match="MSELoss does not take the model's outputs"):
+        Learner(loaders(), model, nn.MSELoss(), default_cbs=False).fit(1)
+
+
+class Hungry(nn.Linear):
+    def forward(self, x):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+
+def test_no_memory_for_two_samples():
+    with pytest.raises(DeviceMemoryError, match=r"no memory for even \(2 × 3 × 8 × 8, float32\).*smaller pictures"):
+        Learner(loaders(), Hungry(1, 1), nn.CrossEntropyLoss(), default_cbs=False).fit(1)
 
 
 @pytest.mark.parametrize("targets", [torch.arange(8), torch.arange(8) - 1])

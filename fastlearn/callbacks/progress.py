@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fastlearn.errors import ConfigError
 from fastlearn.training.callback import Callback
+from fastlearn.training.lr_find import LRFinder
 
 if TYPE_CHECKING:
     from fastlearn.training.recorder import Recorder
@@ -26,8 +27,9 @@ class ProgressCallback(Callback):
 
     `form="auto"` looks at where the output goes: a notebook gets a table that is drawn anew at most four times a
     second and stays in the saved file; a terminal one progress line, with a row printed for each epoch; anything else
-    (a pipe, a file, CI) one plain line an epoch. `visible=False` and `with learn.no_bar():` silence it. An output that
-    breaks or is closed silences it too, and never stops the training.
+    (a pipe, a file, CI) one plain line an epoch. While `lr_find` searches, a notebook and a terminal get a line that
+    goes when it ends. `visible=False` and `with learn.no_bar():` silence it. An output that breaks or is closed
+    silences it too, and never stops the training.
     """
 
     order = 45
@@ -49,7 +51,7 @@ class ProgressCallback(Callback):
         if not self.visible or state.plan.n_epochs <= state.plan.start_epoch:
             return
         if not goes_on:
-            self._view = _make_view(self.form)
+            self._view = _make_view(self.form, _finder(state) is not None)
         self._draw("start", state)
         if self._view is not None and self._view.is_live:
             self._next_draw = self._started + _REDRAW_S
@@ -125,15 +127,18 @@ class TerminalView:
         self._bar: Any = None
 
     def start(self, state: TrainState, seconds: float) -> None:
+        header = _text_row(state.recorder.metric_names, state.recorder.metric_names)
+        if header != self._header:
+            print(header, flush=True)
+            self._header = header
+        self._open(state)
+
+    def _open(self, state: TrainState) -> None:
         from tqdm import tqdm
 
         class Line(tqdm):  # type: ignore[type-arg]
             monitor_interval = 0  # no thread of its own: we redraw
 
-        header = _text_row(state.recorder.metric_names, state.recorder.metric_names)
-        if header != self._header:
-            print(header, flush=True)
-            self._header = header
         self._bar = Line(total=_total(state), file=sys.stdout, leave=False, bar_format=" ")
         self._show(_where(state), 0, _share(state, 0))
 
@@ -164,6 +169,16 @@ class TerminalView:
         self._bar.refresh()
 
 
+class TerminalSearchView(TerminalView):
+    """The progress line alone, for `lr_find`."""
+
+    def start(self, state: TrainState, seconds: float) -> None:
+        self._open(state)
+
+    def epoch(self, state: TrainState, seconds: float) -> None:
+        pass
+
+
 class NotebookView:
     """A table under the cell, with a line below it while the training runs."""
 
@@ -190,24 +205,42 @@ class NotebookView:
         self._show(state, end)
 
     def _show(self, state: TrainState, line: str, share: float | None = None) -> None:
-        from IPython.display import display
-
         names = state.recorder.metric_names
         rows = [row for row in state.recorder.epochs if row["fit"] == state.recorder.fits]
         cells = [[_cell(name, row.get(name)) for name in names] for row in rows]
-        bundle = {"text/html": _html_table(names, cells, line, share), "text/plain": _text_table(names, cells, line)}
+        self._put(_html_table(names, cells, line, share), _text_table(names, cells, line))
+
+    def _put(self, as_html: str, as_text: str) -> None:
+        from IPython.display import display
+
+        bundle = {"text/html": as_html, "text/plain": as_text}
         if self._handle is None:
             self._handle = display(bundle, raw=True, display_id=True)
         else:
             self._handle.update(bundle, raw=True)
 
 
-def _make_view(form: Form) -> View | None:
+class NotebookSearchView(NotebookView):
+    """The progress line alone, for `lr_find`; nothing is left of it."""
+
+    def epoch(self, state: TrainState, seconds: float) -> None:
+        pass
+
+    def end(self, state: TrainState, seconds: float) -> None:
+        self._put("", "")
+
+    def _show(self, state: TrainState, line: str, share: float | None = None) -> None:
+        self._put(f"<div>{_html_line(line, share)}</div>", line)
+
+
+def _make_view(form: Form, searching: bool = False) -> View | None:
     if form == "auto":
         form = "notebook" if _in_notebook() else "terminal" if _is_terminal() else "lines"
     if form == "notebook":
-        return NotebookView()
-    return TerminalView() if form == "terminal" else LinesView()
+        return NotebookSearchView() if searching else NotebookView()
+    if form == "terminal":
+        return TerminalSearchView() if searching else TerminalView()
+    return None if searching else LinesView()
 
 
 def _in_notebook() -> bool:
@@ -224,13 +257,22 @@ def _is_terminal() -> bool:
         return False
 
 
+def _finder(state: TrainState) -> LRFinder | None:
+    """The learning-rate finder, when it is what runs."""
+    return next((callback for callback in state.events.callbacks if isinstance(callback, LRFinder)), None)
+
+
 def _where(state: TrainState) -> str:
+    if _finder(state) is not None:
+        return "lr_find"
     return f"epoch {state.epoch} ({state.fit_epoch + 1} of {state.plan.n_epochs})"
 
 
 def _total(state: TrainState) -> int:
     """Batches of the whole fit, validation included."""
-    plan = state.plan
+    plan, finder = state.plan, _finder(state)
+    if finder is not None:
+        return finder.num_it
     return max(1, (plan.n_epochs - plan.start_epoch) * _epoch_batches(state))
 
 
@@ -271,7 +313,7 @@ def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if name == "time":
-        return _duration(value) if value >= 10 else f"{value:.1f} s"
+        return f"{value:.1f} s" if value < 9.95 else f"{value:.0f} s" if value < 59.5 else _duration(value)
     return str(value) if isinstance(value, int) else _number(float(value))
 
 
@@ -290,6 +332,11 @@ def _html_table(names: list[str], rows: list[list[str]], line: str, share: float
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>" for cells in rows)
     table = f'<table style="text-align: right"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f"<div>{table}{f'<div>{_html_line(line, share)}</div>' if line else ''}</div>"
+
+
+def _html_line(line: str, share: float | None) -> str:
+    """The line, behind a bar when there is a share to show."""
     style = "width: 16em; vertical-align: middle"
     bar = "" if share is None else f'<progress value="{share:.3f}" max="1" style="{style}"></progress> '
-    return f"<div>{table}{f'<div>{bar}{html.escape(line)}</div>' if line else ''}</div>"
+    return bar + html.escape(line)

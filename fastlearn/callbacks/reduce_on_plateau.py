@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastlearn.callbacks.say import say
 from fastlearn.callbacks.tracker import Compare, TrackerCallback, check_patience, finished_epoch
 from fastlearn.errors import ConfigError
-from fastlearn.training.optimizer import get_hypers, set_hypers
+from fastlearn.training.hypers import get_hypers, set_hypers
 
 if TYPE_CHECKING:
     from fastlearn.training.state import TrainState

@@ -15,7 +15,7 @@ from fastlearn.data.transform import BatchPipeline, as_tuple
 from fastlearn.errors import ConfigError, DataError
 from fastlearn.lists import L, is_single
 from fastlearn.paths import Path, PathList
-from fastlearn.runtime.device import default_device
+from fastlearn.runtime.device import as_device, default_device
 
 if TYPE_CHECKING:
     from fastlearn.task import Task
@@ -40,7 +40,7 @@ class DataLoaders:
     ) -> None:
         given = [train, *([] if valid is None else [valid]), *more]
         own = next((loader.device for loader in given if hasattr(loader, "batches")), None)
-        chosen = torch.device(device) if device is not None else own or default_device()
+        chosen = own or default_device() if device is None else as_device(device)
         n_inp = next((loader.n_inp for loader in given if hasattr(loader, "batches")), 1)
         self.loaders: list[Any] = [
             loader if hasattr(loader, "batches") else ForeignLoader(loader, n_inp, chosen) for loader in given
@@ -72,7 +72,7 @@ class DataLoaders:
             raise DataError("There are no training samples. Check get_items and the splitter.")
         kinds, n_inp = getattr(ds[0], "kinds", ()), getattr(ds[0], "n_inp", 1)
         pipeline = BatchPipeline(as_tuple(batch_tfms), kinds, n_inp)
-        device = default_device() if device is None else torch.device(device)
+        device = as_device(device)
         train = DataLoader(
             ds[0],
             bs,

@@ -29,7 +29,8 @@ def untar_data(
 ) -> Path:
     """The folder with the data set of `url`: a member of `URLs`, its name, an http(s) address, or a local archive.
 
-    The three data sets of the package are used where they lie. Any other is downloaded once to the folder `archive`
+    The three data sets of the package are used where they lie (a learner on them keeps its files in the current folder,
+    not beside the data). Any other is downloaded once to the folder `archive`
     (default ~/.fastlearn/archive) and unpacked to a folder of its own in `data` (default ~/.fastlearn/data); the
     environment variable FASTLEARN_HOME replaces ~/.fastlearn. An interrupted download goes on where it stopped.
 
@@ -87,13 +88,24 @@ def _address(url: str | os.PathLike[str]) -> str:
     return text
 
 
+def is_shipped(path: str | os.PathLike[str]) -> bool:
+    """True of the package's own data sets and of all that lies in them: nothing of a user's belongs there."""
+    where = pathlib.Path(path).resolve()
+    return any(where.is_relative_to(root) for root in _shipped_roots())
+
+
+def _shipped_roots() -> tuple[pathlib.Path, ...]:
+    package = pathlib.Path(__file__).resolve().parents[1]
+    return package / "_datasets", package.parent / "datasets"  # an installed wheel; the repository
+
+
 def _shipped(name: str, data: str | os.PathLike[str] | None) -> Path:
     """The data set of the package, or a copy of it in `data`."""
-    package = pathlib.Path(__file__).parents[1]
-    for root in (package / "_datasets", package.parent / "datasets"):  # an installed wheel; the repository
+    for root in _shipped_roots():
         if (root / name).is_dir():
             break
     else:
+        package = pathlib.Path(__file__).parents[1]
         raise DownloadError(f"The data set {name!r} is missing from {printable(package)}. Reinstall fastlearn.")
     if data is None:
         return Path(root / name)

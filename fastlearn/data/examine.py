@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastlearn.data.progress import progress_line
 from fastlearn.errors import ImageError
-from fastlearn.pixels import _hush_pillow, open_image
+from fastlearn.pixels import open_image
+from fastlearn.pixels.faults import hush_pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -129,7 +130,7 @@ def examine_all(
     from PIL import Image as pil
 
     pil.init()  # loads all decoders; not safe from several threads at once
-    _hush_pillow()
+    hush_pillow()
     return in_threads(lambda path: examine(path, thorough), paths, "checking pictures", max_workers, progress)
 
 

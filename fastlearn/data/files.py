@@ -47,6 +47,8 @@ def get_files(
     if not isinstance(path, (str, os.PathLike)):
         raise DataError(f"Expected the path of a folder, found {path!r}.")
     root = os.fspath(path)
+    if "\0" in root:
+        raise DataError(f"No folder can be called {root!r}: it holds a zero byte.")
     listed = _walk(root, endings, recurse, chosen, followlinks)
     if not len(listed):
         raise DataError(_nothing_found(root, endings, recurse, chosen))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from fastlearn.errors import ConfigError
-from fastlearn.runtime.device import default_device, to_device
+from fastlearn.runtime.device import as_device, to_device
 from fastlearn.runtime.seed import RunKey
 
 
@@ -34,7 +34,7 @@ class ForeignLoader:
         if isinstance(loader, Iterator):
             raise ConfigError("An iterator can be read only once: pass a list of batches, or the loader itself.")
         self.loader, self.n_inp = loader, n_inp
-        self.device = default_device() if device is None else torch.device(device)
+        self.device = as_device(device)
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -110,7 +110,7 @@ class ForeignLoader:
 
     def to(self, device: torch.device | str) -> ForeignLoader:
         """This loader, with its batches on `device` from now on."""
-        self.device = torch.device(device)
+        self.device = as_device(device)
         return self
 
     def __repr__(self) -> str:

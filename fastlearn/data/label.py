@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastlearn.errors import DataError, FastlearnError, near
+from fastlearn.errors import ConfigError, DataError, FastlearnError, near
 from fastlearn.paths import PathList, printable
 
 
@@ -55,6 +55,8 @@ class ColReader:
     ) -> None:
         self.cols = [cols] if isinstance(cols, (str, int)) else list(cols)
         self.pref = os.path.join(os.fspath(pref), "") if isinstance(pref, os.PathLike) else pref
+        if not (label_delim is None or (isinstance(label_delim, str) and label_delim)):
+            raise ConfigError(f'label_delim is the text between labels, such as " " or ",", not {label_delim!r}.')
         self.suff, self.label_delim = suff, label_delim
 
     def __call__(self, row: Any) -> Any:
@@ -111,6 +113,8 @@ class AttrGetter:
 def row_of(frame: Any, col: str | int) -> Any:
     """A column of a DataFrame by name, or by position; `DataError` with the columns that there are."""
     if col in frame.columns:
+        if frame[col].ndim > 1:
+            raise DataError(f"There are {frame[col].shape[1]} columns {col!r}; rename them, or name one by its number.")
         return frame[col]
     if isinstance(col, int) and -frame.shape[1] <= col < frame.shape[1]:
         return frame.iloc[:, col]
@@ -127,7 +131,7 @@ def cell_of(row: Any, col: str | int) -> Any:
         try:
             return row.iloc[col] if hasattr(row, "iloc") else row[col]
         except (IndexError, KeyError, TypeError):
-            pass
+            pass  # the errors below say what there is instead
     if names is None:
         raise DataError(f"There is no column {col!r} in {describe(row)}: expected a row of a DataFrame.")
     raise DataError(_no_column(col, names))

@@ -14,7 +14,7 @@ from fastlearn.data.samples import sample_weights
 from fastlearn.data.transform import Batch, BatchPipeline
 from fastlearn.data.workers import Job, Reader, read_here, read_in_processes, read_in_threads
 from fastlearn.errors import ConfigError, DataError, near
-from fastlearn.runtime.device import default_device, to_cpu, to_device
+from fastlearn.runtime.device import as_device, to_cpu, to_device
 from fastlearn.runtime.seed import RunKey, numpy_rng, torch_rng
 
 DEFAULT_BS = 64
@@ -102,7 +102,7 @@ class DataLoader:
         self.num_workers = _checked_workers(num_workers, workers, self.ours)
         self.workers = workers
         self.weights = None if weights is None else sample_weights(weights, dataset)
-        self.device = default_device() if device is None else torch.device(device)
+        self.device = as_device(device)
         self.collate = collate
         self.n_inp = int(getattr(dataset, "n_inp", n_inp))
         self.kinds: tuple[str, ...] = tuple(getattr(dataset, "kinds", ()))
@@ -207,6 +207,7 @@ class DataLoader:
 
         With `show=False`, returns the decoded samples instead.
         """
+        check_max_n(max_n)
         batch = b if b is not None else self._sample_of(max_n, unique)
         if not show:
             return self.decode_batch(batch, max_n)
@@ -256,7 +257,7 @@ class DataLoader:
 
     def to(self, device: torch.device | str) -> DataLoader:
         """This loader, with its batches on `device` from now on."""
-        self.device = torch.device(device)
+        self.device = as_device(device)
         return self
 
     def __repr__(self) -> str:
@@ -274,6 +275,12 @@ def checked_bs(bs: int | None, n: int, shuffled: bool) -> int:
     if shuffled and bs > n > 0:
         raise ConfigError(f"bs={bs} is larger than the training set, which has {n} samples. Type bs={n} or less.")
     return int(bs)
+
+
+def check_max_n(max_n: Any) -> None:
+    """Raise ConfigError unless `max_n` is a number of samples that can be drawn."""
+    if not isinstance(max_n, (int, np.integer)) or max_n < 1:
+        raise ConfigError(f"max_n={max_n!r}: expected how many samples to draw, a whole number from 1.")
 
 
 def _checked_workers(num_workers: int | None, workers: str, ours: bool) -> int:

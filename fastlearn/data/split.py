@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from fastlearn.data.label import name_above, parent_label, part_names, read_all, row_of
 from fastlearn.errors import ConfigError, DataError, near
 from fastlearn.paths import Path, PathList, printable
+from fastlearn.runtime.seed import check_seed
 
 Split = tuple[np.ndarray, np.ndarray]
 Splitter = Callable[[Any], tuple[Sequence[int] | np.ndarray, Sequence[int] | np.ndarray]]
@@ -23,7 +25,7 @@ def permutation(n: int, seed: int | None) -> np.ndarray:
 
     Without a seed it is drawn from torch's global generator, which `set_seed` fixes.
     """
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    generator = None if seed is None else torch.Generator().manual_seed(check_seed(seed))
     return torch.randperm(n, generator=generator).numpy()
 
 
@@ -217,6 +219,8 @@ def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = No
 
 
 def _check_part(name: str, part: float) -> None:
+    if not isinstance(part, numbers.Real):
+        raise ConfigError(f"{name} is a part between 0 and 1, not {part!r}.")
     if not 0 <= part < 1:
         hint = f" Did you mean {part / 100:g}?" if 1 <= part < 100 else ""
         raise ConfigError(f"{name} is a part between 0 and 1, not {part!r}.{hint}")

@@ -221,7 +221,7 @@ class Numbers(TransformBlock):
         listed = list(values)
         refuse_nan(listed, values, False)
         for i, value in enumerate(listed):
-            array = value if isinstance(value, (float, int)) else self._array(value, _where(values, i))
+            array = value if isinstance(value, float) else self._array(value, _where(values, i))
             if np.size(array) != self.n_out:
                 raise DataError(f"The target of {_where(values, i)} has {np.size(array)} numbers, others {self.n_out}.")
             if not np.all(np.isfinite(array)):
@@ -229,8 +229,9 @@ class Numbers(TransformBlock):
 
     def _array(self, value: Any, where: str) -> np.ndarray:
         try:
-            return np.asarray(value, dtype=np.float32)
-        except (TypeError, ValueError) as error:
+            with np.errstate(over="ignore"):  # too large a number becomes infinite, which `check` refuses
+                return np.asarray(value, dtype=np.float32)
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(
                 f"The target of {where} is {value!r}, not a number. For classes use y_block=CategoryBlock."
             ) from error

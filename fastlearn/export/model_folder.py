@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastlearn.arch.models import ArchSpec
+from fastlearn.arch.spec import ArchSpec
 from fastlearn.errors import CheckpointError, DataError, FastlearnError
 from fastlearn.export.preprocess import Preprocess
 from fastlearn.paths import printable
@@ -59,6 +59,8 @@ class TrainedModel:
         if not sources:
             raise DataError("There is no picture to predict.")
         probabilities = self.model(self.preprocess.batch(sources)).softmax(1)
+        if not probabilities.isfinite().all():
+            raise CheckpointError("The model answers with NaN: its weights are spoiled. Train again.")
         best = probabilities.argmax(1).tolist()
         return [Prediction(self.vocab[i], i, row) for i, row in zip(best, probabilities, strict=True)]
 

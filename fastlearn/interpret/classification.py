@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from fastlearn.errors import ConfigError
-from fastlearn.interpret.base import Interpretation
+from fastlearn.interpret.base import Interpretation, Kind
 from fastlearn.interpret.matrix import draw_matrix
 from fastlearn.interpret.report import Score, report_text, scores_of_classes, scores_of_labels
 
@@ -25,8 +27,17 @@ class ClassificationInterpretation(Interpretation):
     >>> interp.most_confused(min_val=2)
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        loader: Any,
+        preds: Tensor,
+        targs: Tensor,
+        decoded: Tensor,
+        losses: Tensor,
+        vocab: Sequence[Any] | None = None,
+        kind: Kind = "classification",
+    ) -> None:
+        super().__init__(loader, preds, targs, decoded, losses, vocab, kind)
         if self.kind == "regression":
             raise ConfigError(
                 "These targets are numbers, which have no classes to confuse. Use Interpretation.from_learner(learn) "

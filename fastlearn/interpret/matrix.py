@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LONGEST_NAME = 24  # characters
 NAME_PT = 10.0
 MOST_IN = 15.0  # the side of the largest matrix
+MOST_RULED = 150  # classes; beyond, lines would hide the cells and take minutes to draw
 MOST_WITH_ZEROS = 12  # classes; beyond, an empty cell says it better than a nought
 FAINT, INK = "#b5bbc1", "#111418"
 _DARK_BELOW = 0.194  # the luminance on which ink and white are equally easy to read, 4.3 to 1
@@ -93,10 +94,11 @@ def _name_axes(ax: Axes, names: Sequence[str], cell_in: float) -> None:
 
 def _rule(ax: Axes, n: int) -> None:
     """Thin white lines between the cells, and no frame."""
-    ax.set_xticks(np.arange(n + 1) - 0.5, minor=True)
-    ax.set_yticks(np.arange(n + 1) - 0.5, minor=True)
-    ax.grid(which="minor", color="#e4e7ea", linewidth=0.8 if n <= 20 else 0.4)
-    ax.tick_params(which="minor", length=0)
+    if n <= MOST_RULED:
+        ax.set_xticks(np.arange(n + 1) - 0.5, minor=True)
+        ax.set_yticks(np.arange(n + 1) - 0.5, minor=True)
+        ax.grid(which="minor", color="#e4e7ea", linewidth=0.8 if n <= 20 else 0.4)
+        ax.tick_params(which="minor", length=0)
     ax.spines[:].set_visible(False)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from fastlearn.data.loaders import check_max_n
 from fastlearn.errors import ConfigError
 from fastlearn.learner.setup import LearnerSetup
 from fastlearn.losses import activation_of, decodes_of, per_sample
@@ -67,8 +68,10 @@ class Asking(LearnerSetup):
 
         `beta=None` returns (augmented, plain, targets); `use_max` takes the largest in place of the mean.
         """
-        if n < 1:
-            raise ConfigError(f"tta needs n ≥ 1 augmented passes, not {n}.")
+        if not isinstance(n, int) or n < 1:
+            raise ConfigError(f"tta needs n ≥ 1 augmented passes, not {n!r}.")
+        if not (beta is None or (isinstance(beta, (int, float)) and 0 <= beta <= 1)):
+            raise ConfigError(f"beta is the share of the plain pass, from 0 to 1, not {beta!r}; the default is 0.25.")
         loader = self._loader(ds_idx, dl)
         activation = activation_of(self.loss_func)
         augmented_loader = loader.new(shuffle=False, drop_last=False, train=True)
@@ -89,6 +92,7 @@ class Asking(LearnerSetup):
         display = getattr(self.dls, "display", None)
         if display is None:
             raise ConfigError("These DataLoaders cannot be drawn: they hold no pictures that fastlearn knows.")
+        check_max_n(max_n)
         # Folders list one class after the other, so the samples are drawn.
         loader = self._loader(ds_idx, dl)
         loader = loader.new(bs=min(max_n, loader.n or max_n), shuffle=True, drop_last=False)

@@ -14,10 +14,11 @@ from fastlearn.learner.setup import LR, LearnerSetup
 from fastlearn.training import schedule as schedules
 from fastlearn.training.callback import as_callbacks
 from fastlearn.training.dry_run import dry_run
+from fastlearn.training.hypers import lr_groups
 from fastlearn.training.loop import default_step, run_fit, valid_pass
 from fastlearn.training.lr_find import LRFinder, RisingRate, check_range
 from fastlearn.training.lr_suggest import SuggestFunc, suggest, valley
-from fastlearn.training.optimizer import check_wd, lr_groups
+from fastlearn.training.optimizer import check_wd
 from fastlearn.training.preflight import first_samples, preflight
 from fastlearn.training.recorder import Recorder
 from fastlearn.training.schedule import Schedule
@@ -149,7 +150,8 @@ class Fitting(LearnerSetup):
         n_epoch = math.ceil(num_it / n_batches)
         rates = lr_groups(self.lr, len(self.groups))
         rising = RisingRate(start_lr, end_lr, n_epoch * n_batches / num_it, tuple(lr / rates[-1] for lr in rates))
-        callbacks = [*(callback for callback in self.cbs if callback.in_lr_find), finder]
+        bars = [callback for callback in self.cbs if self._bar and getattr(callback, "is_bar", False)]
+        callbacks = [*(callback for callback in self.cbs if callback.in_lr_find), *bars, finder]
         plan = self._plan(n_epoch, rising, stream="lr_find")
         state = self._state(plan, callbacks, Recorder())
         with preserved(self.model, optimizer, self.precision, self.cbs):

@@ -6,17 +6,19 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import nn
 
 from fastlearn.data.dataloaders import DataLoaders
+from fastlearn.data.download import is_shipped
 from fastlearn.data.loaders import DataLoader
-from fastlearn.errors import ConfigError
+from fastlearn.errors import ConfigError, UnknownNameError, near
 from fastlearn.metrics import Metric, as_metric, check_metric
+from fastlearn.runtime.interrupt import DeferredInterrupt
 from fastlearn.runtime.precision import Precision, PrecisionName
-from fastlearn.runtime.seed import draw_seed
+from fastlearn.runtime.seed import check_seed, draw_seed
 from fastlearn.training.callback import Callback, Events, FunctionCallback, as_callbacks
 from fastlearn.training.groups import (
     Splitter,
@@ -27,8 +29,9 @@ from fastlearn.training.groups import (
     one_group,
     split_parameters,
 )
+from fastlearn.training.hypers import check_lr, lr_groups
 from fastlearn.training.loop import StepFunction, default_step
-from fastlearn.training.optimizer import Adam, check_lr, check_wd, lr_groups, make_optimizer
+from fastlearn.training.optimizer import Adam, check_wd, make_optimizer
 from fastlearn.training.recorder import Recorder
 from fastlearn.training.state import FitPlan, TrainState
 from fastlearn.training.summary import parameter_counts
@@ -36,6 +39,10 @@ from fastlearn.training.summary import parameter_counts
 LR = float | slice | Sequence[float]
 OptFunc = Callable[..., torch.optim.Optimizer]
 BatchNormMode = Literal["train", "eval"]
+_NO_EXPORT = (
+    "A Learner has no 'export' yet. learn.save(name) keeps the weights and learn.load(name) takes them back; "
+    "`fastlearn train PATH` in a terminal writes a model folder for `fastlearn predict`."
+)
 
 
 class LearnerSetup:
@@ -72,6 +79,8 @@ class LearnerSetup:
             raise ConfigError(f"Learner needs a torch module as model, not {what}.")
         if bn not in ("train", "eval"):
             raise ConfigError(f"bn is 'train' or 'eval', not {bn!r}.")
+        if not isinstance(model_dir, (str, os.PathLike)):
+            raise ConfigError(f"model_dir is the name of a folder, not {model_dir!r}.")
         check_lr(lr)
         check_wd(wd)
         self.dls, self.model = dls, model
@@ -79,9 +88,9 @@ class LearnerSetup:
         self.loss_func = _choose_loss(loss_func, self.task)
         self.opt_func, self.lr, self.splitter = opt_func, lr, splitter
         self.wd, self.wd_bn_bias, self.train_bn, self.moms, self.bn = wd, wd_bn_bias, train_bn, moms, bn
-        self.path = Path(path if path is not None else getattr(dls, "path", None) or ".")
+        self.path = _own_folder(path, getattr(dls, "path", None))
         self.model_dir = Path(model_dir)
-        self.seed = draw_seed() if seed is None else seed
+        self.seed = draw_seed() if seed is None else check_seed(seed)
         self.device = torch.device(dls.device)
         self.precision = Precision("fp32", self.device)
         self.channels_last = False
@@ -98,6 +107,7 @@ class LearnerSetup:
         model.to(self.device)
         self.cbs: list[Callback] = [*(self._default_callbacks() if default_cbs else []), *as_callbacks(cbs)]
         self._bar = True
+        self._said_bf16 = False
         self._checked: object = None
 
     @property
@@ -163,12 +173,17 @@ class LearnerSetup:
         self.groups = split_parameters(self.model, self.splitter)
         exempt = set() if self.wd_bn_bias else norm_parameters(self.model) | bias_parameters(self.model)
         parameters = [parameter for group in self.groups for parameter in group if id(parameter) in exempt]
-        self.opt = make_optimizer(self.opt_func, self.groups, lr_groups(self.lr, len(self.groups)), self.wd, parameters)
+        # torch imports much of itself for its first optimizer; an import that is cut short cannot be done again.
+        with DeferredInterrupt() as interrupt:
+            rates = lr_groups(self.lr, len(self.groups))
+            self.opt = make_optimizer(self.opt_func, self.groups, rates, self.wd, parameters)
+        interrupt.check()
         return self.opt
 
     def _set_precision(self, name: PrecisionName) -> Self:
         self.precision = Precision(name, self.device)
-        if self.precision.fell_back:
+        if self.precision.fell_back and not self._said_bf16:
+            self._said_bf16 = True
             print("This device has no fast fp16 arithmetic: using bf16 in its place.")
         return self
 
@@ -192,8 +207,8 @@ class LearnerSetup:
 
     def freeze_to(self, n: int) -> None:
         """Freeze the groups before the `n`-th (negative counts from the end); clears the optimizer's state."""
-        if not -len(self.groups) <= n <= len(self.groups):
-            raise ConfigError(f"freeze_to({n}): the model has {len(self.groups)} groups of layers.")
+        if not isinstance(n, int) or not -len(self.groups) <= n <= len(self.groups):
+            raise ConfigError(f"freeze_to({n!r}): the model has {len(self.groups)} group(s) of layers.")
         keep = norm_parameters(self.model) if self.train_bn and self.bn == "train" else set()
         freeze_groups(self.groups, n % len(self.groups) if n < 0 else n, keep)
         if self.opt is None:
@@ -209,6 +224,15 @@ class LearnerSetup:
         """Let every group learn."""
         self.freeze_to(0)
 
+    if not TYPE_CHECKING:  # a type checker, and completion, shall know the real names only
+
+        def __getattr__(self, name: str) -> Any:
+            """Only for names that a learner does not have: an error that tells the nearest."""
+            if name == "export":
+                raise UnknownNameError(_NO_EXPORT)
+            hint = "" if name.startswith("_") else near(name, [one for one in dir(self) if not one.startswith("_")])
+            raise UnknownNameError(f"A Learner has no {name!r}.{hint}")
+
     def __repr__(self) -> str:
         every, trained = parameter_counts(self.model)
         return f"Learner({type(self.model).__name__}, {every:,} parameters, {trained:,} trained, on {self.device})"
@@ -221,8 +245,8 @@ class LearnerSetup:
     def _loader(self, ds_idx: int, dl: Any) -> Any:
         if dl is None:
             loaders = self.dls.loaders
-            if not -len(loaders) <= ds_idx < len(loaders):
-                raise ConfigError(f"ds_idx={ds_idx}, but there are {len(loaders)} loaders (0 is train, 1 is valid).")
+            if not isinstance(ds_idx, int) or not -len(loaders) <= ds_idx < len(loaders):
+                raise ConfigError(f"ds_idx={ds_idx!r}, but there are {len(loaders)} loaders (0 is train, 1 is valid).")
             loader = loaders[ds_idx]
             # The training loader as validation reads it: every sample once, in order, unchanged.
             plain = {"shuffle": False, "drop_last": False, "weights": None, "train": False}
@@ -270,6 +294,13 @@ class LearnerSetup:
             step=self.global_step,
             loss_func=self.loss_func,
         )
+
+
+def _own_folder(path: str | os.PathLike[str] | None, data: Any) -> Path:
+    """Where a learner keeps its files: `path`, or beside the data, or here when those belong to the package."""
+    if path is not None:
+        return Path(path)
+    return Path(data) if data is not None and not is_shipped(data) else Path(".")
 
 
 def _choose_loss(loss_func: Any, task: Any) -> Callable[..., torch.Tensor]:

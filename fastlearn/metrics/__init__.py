@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from fastlearn.errors import ConfigError
+from fastlearn.errors import ConfigError, near
 from fastlearn.metrics.base import AccumMetric, BatchMean, FromTorchmetrics, Metric, Ratio
 from fastlearn.metrics.lazy import (
     APScoreBinary,
@@ -131,7 +131,10 @@ def as_metric(metric: Any) -> Metric:
         return exact
     if callable(metric):
         return BatchMean(metric)
-    raise ConfigError(f"A metric is a function of (outputs, targets) or a Metric such as F1Score(), found {metric!r}.")
+    hint = near(metric, __all__) + " Without quotes." if isinstance(metric, str) else ""
+    raise ConfigError(
+        f"A metric is a function of (outputs, targets) or a Metric such as F1Score(), found {metric!r}.{hint}"
+    )
 
 
 def check_metric(metric: Metric, task: Any) -> None:

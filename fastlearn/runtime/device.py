@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from fastlearn.errors import ConfigError
+
 
 def default_device() -> torch.device:
     """The first CUDA GPU, else Apple's MPS, else the CPU. Only asks when called: importing never touches a GPU."""
@@ -14,6 +16,21 @@ def default_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def as_device(device: Any = None) -> torch.device:
+    """A device that can be computed on, from its name (default: `default_device()`); ConfigError if it is not there."""
+    if device is None:
+        return default_device()
+    try:
+        chosen = torch.device(device)
+        if chosen.type != "meta":
+            torch.empty(0, device=chosen)
+            return chosen
+        why = "it holds no numbers"
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        why = str(error).partition("\n")[0].rstrip(".")
+    raise ConfigError(f"device={device!r} cannot be used: {why}. Leave device out for {str(default_device())!r}.")
 
 
 def to_device(nested: Any, device: torch.device | str | None = None, non_blocking: bool = False) -> Any:

@@ -7,6 +7,15 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from fastlearn.short_traceback import short_traceback
+
+
+class TrainingInterrupt(KeyboardInterrupt):
+    """Ctrl-C, or a notebook's Interrupt, held back until a step was whole; a notebook shows it in a few lines."""
+
+    def _render_traceback_(self) -> list[str]:
+        return short_traceback(self)
+
 
 class DeferredInterrupt:
     """While entered, the first SIGINT only sets `requested`; the second one raises KeyboardInterrupt at once.
@@ -43,4 +52,4 @@ class DeferredInterrupt:
     def check(self) -> None:
         """Raise the KeyboardInterrupt that was held back, if there was one."""
         if self.requested:
-            raise KeyboardInterrupt
+            raise TrainingInterrupt("stopped between two steps; the learner is whole, and you may go on with it")

@@ -6,6 +6,7 @@ The order of an epoch, a sample's augmentation and a step's dropout are each dra
 
 from __future__ import annotations
 
+import numbers
 import os
 import random
 import zlib
@@ -75,6 +76,14 @@ def draw_seed() -> int:
     return int(torch.randint(2**31 - 1, ()).item())
 
 
+def check_seed(seed: Any, name: str = "seed") -> int:
+    """`seed` as an int (NumPy's too); ConfigError unless torch's generators take it."""
+    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+    if not whole or not -(1 << 63) <= int(seed) <= _MASK:
+        raise ConfigError(f"{name} needs a whole number from -2**63 to 2**64 - 1, not {seed!r}. 42 will do.")
+    return int(seed)
+
+
 def set_seed(s: int, reproducible: bool = False) -> None:
     """Seed Python's, NumPy's and torch's global generators; learners made afterwards draw their seed from these.
 
@@ -83,8 +92,7 @@ def set_seed(s: int, reproducible: bool = False) -> None:
 
     >>> set_seed(42, reproducible=True)
     """
-    if not isinstance(s, int) or isinstance(s, bool):
-        raise ConfigError(f"set_seed needs a whole number, not {s!r}. Type set_seed(42).")
+    s = check_seed(s, "set_seed")
     random.seed(s)
     np.random.seed(s % 2**32)
     torch.manual_seed(s)

@@ -21,7 +21,11 @@ _SUFFIX = ".safetensors"
 
 def checkpoint_path(folder: Path, file: str | os.PathLike[str]) -> Path:
     """The path of a checkpoint called `file`: inside `folder` unless it is absolute, with the suffix added."""
+    if not isinstance(file, (str, os.PathLike)):
+        raise CheckpointError(f"Expected the name of a file, such as 'stage-1', found {file!r}.")
     path = Path(file)
+    if not path.name or "\0" in str(path):
+        raise CheckpointError(f"{str(file)!r} cannot name a file. Give a name such as 'stage-1'.")
     if path.suffix != _SUFFIX:
         path = path.with_name(path.name + _SUFFIX)
     return path if path.is_absolute() else folder / path
@@ -65,7 +69,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
+    if not os.path.isfile(path):  # and not path.is_file(), which raises for a name that is too long
         raise CheckpointError(_missing(path))
     try:
         with safe_open(path, framework="pt") as file:
@@ -199,7 +203,7 @@ def _sync(path: Path) -> None:
 
 
 def _missing(path: Path) -> str:
-    if path.with_suffix(".pth").is_file():
+    if os.path.isfile(path.with_suffix(".pth")):
         return (
             f"{path} is not there, but {path.with_suffix('.pth').name} is: a pickle, which fastlearn does not load. "
             "Read it with torch.load(file, weights_only=True), give it to learn.model.load_state_dict, then learn.save."

@@ -26,7 +26,12 @@ def split_parameters(model: nn.Module, splitter: Splitter) -> list[list[nn.Param
     """
     if not callable(splitter):
         raise ConfigError(f"splitter is a function from the model to groups of its parameters, found {splitter!r}.")
-    groups = [_parameters(group) for group in splitter(model)]
+    made = splitter(model)
+    if not isinstance(made, (list, tuple)):
+        raise ConfigError(
+            f"The splitter gave {made!r}, expected a list of groups of parameters, stem first, head last."
+        )
+    groups = [_parameters(group) for group in made]
     placed = [id(parameter) for group in groups for parameter in group]
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     if len(placed) != len(set(placed)):

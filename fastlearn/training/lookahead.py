@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fastlearn.errors import ConfigError
-from fastlearn.training.optimizer import DecoupledDecay
+from fastlearn.training.decay import DecoupledDecay
 from fastlearn.training.optimizers_extra import Group, RAdam
 
 

@@ -19,7 +19,7 @@ from fastlearn.runtime.interrupt import DeferredInterrupt
 from fastlearn.runtime.seed import RunKey, derive
 from fastlearn.training.callback import EventMethods
 from fastlearn.training.explain import explain, not_scalar
-from fastlearn.training.optimizer import set_hypers
+from fastlearn.training.hypers import set_hypers
 from fastlearn.training.state import TrainState
 
 StepFunction = Callable[[TrainState], None]

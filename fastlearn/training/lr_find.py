@@ -80,7 +80,12 @@ class LRFinder(Callback):
 
 def check_range(start_lr: float, end_lr: float, num_it: int) -> None:
     """Raise ConfigError for a search that cannot rise."""
-    if not (math.isfinite(start_lr) and math.isfinite(end_lr) and 0 < start_lr < end_lr):
-        raise ConfigError(f"lr_find needs 0 < start_lr < end_lr, not start_lr={start_lr}, end_lr={end_lr}.")
-    if num_it < 2:
-        raise ConfigError(f"lr_find needs a few steps to draw a curve, not num_it={num_it}. The default is 100.")
+    if not (
+        all(isinstance(lr, (int, float)) for lr in (start_lr, end_lr))
+        and math.isfinite(start_lr)
+        and math.isfinite(end_lr)
+        and 0 < start_lr < end_lr
+    ):
+        raise ConfigError(f"lr_find needs 0 < start_lr < end_lr, not start_lr={start_lr!r}, end_lr={end_lr!r}.")
+    if not isinstance(num_it, int) or num_it < 2:
+        raise ConfigError(f"lr_find needs a few steps to draw a curve, not num_it={num_it!r}. The default is 100.")

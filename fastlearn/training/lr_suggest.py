@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,7 +114,9 @@ def suggest(
     >>> suggest(lrs, smooth_losses(losses), 100, (valley, "minimum"))["valley"].lr
     """
     rates, values = prepare(lrs, losses, num_it)
-    chosen = [funcs] if callable(funcs) or isinstance(funcs, str) else list(funcs)
+    chosen: list[Any] = list(funcs) if isinstance(funcs, (list, tuple)) else [funcs]
+    if wrong := [func for func in chosen if not (callable(func) or isinstance(func, str))]:
+        raise ConfigError(f"A suggestion is a function or a name such as 'valley', not {wrong[0]!r}.")
     named = [_by_name(func) if isinstance(func, str) else func for func in chosen]
     return {getattr(func, "__name__", "suggestion"): func(list(rates), list(values), num_it) for func in named}
 

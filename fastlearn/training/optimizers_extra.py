@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastlearn.training.optimizer import DecoupledDecay, as_groups, undo_if
+from fastlearn.training.decay import DecoupledDecay, undo_if
+from fastlearn.training.optimizer import as_groups
 
 Group = dict[str, Any]
 Tensors = list[Tensor]

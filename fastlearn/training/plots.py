@@ -32,6 +32,7 @@ def plot_loss(recorder: Recorder, skip_start: int, with_valid: bool, log: bool, 
     if log:
         ax.set_yscale("log")
     ax.set(xlabel="batch", ylabel="loss")
+    _whole_batches(ax)
     ax.legend(frameon=False)
     return _tidy(ax)
 
@@ -53,6 +54,7 @@ def plot_sched(recorder: Recorder, keys: list[str] | None, figsize: tuple[float,
     for ax, key in zip(axes[0], keys, strict=True):
         ax.plot(hps[key], color=BLUE, linewidth=1.8)
         ax.set(xlabel="batch", ylabel={"lr": "learning rate", "mom": "momentum"}.get(key, key))
+        _whole_batches(ax)
         _tidy(ax)
     return list(axes[0])
 
@@ -74,7 +76,7 @@ def plot_lr_find(result: LRFinderResult, ax: Axes | None = None) -> Axes:
         ax.plot(lr, loss, "o", color=color, markersize=8, label=f"{name}  {lr:.2e}", zorder=3)
         ax.axvline(lr, color=color, linewidth=0.8, alpha=0.5)
     if result.suggestions:
-        ax.legend(frameon=False)
+        ax.legend(edgecolor="none")
     return _tidy(ax)
 
 
@@ -82,6 +84,12 @@ def _new_axes() -> Any:
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=(6.4, 4), layout="constrained")[1]
+
+
+def _whole_batches(ax: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
 def _tidy(ax: Axes) -> Axes:

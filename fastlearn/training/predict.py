@@ -128,6 +128,7 @@ class FirstBatches:
         return min(self.n, len(self.inner))
 
     def batches(self, key: RunKey, start: int = 0) -> Iterator[Any]:
+        """Those from `start` on, up to the n-th of the pass."""
         batches = self.inner.batches(key, start)
         try:
             for index, batch in enumerate(batches, start):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fastlearn.errors import ConfigError, DataError, FastlearnError
+from fastlearn.errors import ConfigError, DataError, DeviceMemoryError, FastlearnError
 from fastlearn.metrics import Metric
 from fastlearn.runtime.device import to_device
 from fastlearn.runtime.precision import Precision
@@ -39,9 +39,10 @@ def first_samples(loader: Loader, device: torch.device, n: int = 2) -> tuple[Any
         batch = _first_of_torch(foreign, n)
     else:
         batch = foreign[0] if isinstance(foreign, (list, tuple)) and foreign else None
-    if not isinstance(batch, (tuple, list)):
+    if batch is None:
         return None
-    return tuple(_first(part, n) for part in to_device(tuple(batch), device))
+    batch = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+    return tuple(_first(part, n) for part in to_device(batch, device))
 
 
 def _first_of_torch(loader: torch.utils.data.DataLoader[Any], n: int) -> Any:
@@ -101,9 +102,12 @@ def _run(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
         return model(*inputs)
     except FastlearnError:
         raise
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         if is_out_of_memory(error):
-            raise
+            raise DeviceMemoryError(
+                f"There is no memory for even {_describe(inputs[0])}: {error} Try smaller pictures "
+                "(item_tfms=Resize(128)), or a smaller model."
+            ) from error
         raise DataError(
             f"The model {type(model).__name__} does not take the inputs {', '.join(map(_describe, inputs))}: {error}"
         ) from error
@@ -134,10 +138,13 @@ def _check_classes(loss_func: Any, outputs: Any, targets: tuple[Any, ...]) -> No
 
 def _loss(loss_func: Callable[..., torch.Tensor], outputs: Any, targets: tuple[Any, ...]) -> torch.Tensor:
     try:
-        return loss_func(outputs, *targets)
+        with warnings.catch_warnings():
+            # A loss that stretches one of the two to the other's shape measures something else.
+            warnings.filterwarnings("error", "Using a target size")
+            return loss_func(outputs, *targets)
     except FastlearnError:
         raise
-    except (IndexError, TypeError, ValueError, RuntimeError) as error:
+    except (IndexError, TypeError, ValueError, RuntimeError, UserWarning) as error:
         if is_out_of_memory(error):
             raise
         name = getattr(loss_func, "__name__", type(loss_func).__name__)

@@ -168,6 +168,10 @@ class Recorder:
             raise TrainingError("There is no learning-rate curve yet. Type learn.lr_find() first.")
         return plot_lr_find(self.lr_finder, ax=ax)
 
+    def __repr__(self) -> str:
+        what = ", ".join(self.metric_names[1:-1])
+        return f"Recorder({len(self.epochs)} epochs of {what}; .history() is the table, .plot_loss() the picture)"
+
     def state_dict(self) -> dict[str, Any]:
         """The whole history as plain numbers and lists, ready for JSON."""
         self._flush()

@@ -25,7 +25,6 @@ from fastlearn.arch.models import (
     convnext_base,
     convnext_small,
     convnext_tiny,
-    create_vision_model,
     densenet121,
     densenet161,
     densenet169,
@@ -63,6 +62,7 @@ from fastlearn.arch.models import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
+from fastlearn.arch.spec import create_vision_model
 from fastlearn.callbacks.accumulate import GradientAccumulation
 from fastlearn.callbacks.bn_freeze import BnFreeze
 from fastlearn.callbacks.clip import GradientClip
@@ -72,6 +72,7 @@ from fastlearn.callbacks.early_stopping import EarlyStoppingCallback
 from fastlearn.callbacks.ema import EMA
 from fastlearn.callbacks.mixup import MixUp
 from fastlearn.callbacks.nan_stop import StopOnNonFinite, TerminateOnNaNCallback
+from fastlearn.callbacks.param_scheduler import ParamScheduler
 from fastlearn.callbacks.progress import ProgressCallback
 from fastlearn.callbacks.reduce_on_plateau import ReduceLROnPlateau
 from fastlearn.callbacks.save_best import SaveModelCallback
@@ -456,6 +457,7 @@ __all__ = [
     "MixUp",
     "ProgressCallback",
     "Recorder",
+    "ParamScheduler",
     "ReduceLROnPlateau",
     "SaveModelCallback",
     "StopOnNonFinite",

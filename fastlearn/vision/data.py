@@ -129,8 +129,7 @@ class ImageDataLoaders(DataLoaders):
         >>> dls = ImageDataLoaders.from_path_func(path, get_image_files(path), lambda p: p.parent.name)
         """
         plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
-        files, splitter = as_files(fnames), StratifiedSplitter(valid_pct, seed, label_func)
-        return cls._build(plan, files, None, label_func, splitter, CategoryBlock())
+        return cls._build_by_file(plan, fnames, label_func, valid_pct, seed)
 
     @classmethod
     def from_name_func(
@@ -155,22 +154,8 @@ class ImageDataLoaders(DataLoaders):
 
         >>> dls = ImageDataLoaders.from_name_func(path, get_image_files(path), lambda name: name[0].isupper())
         """
-        return cls.from_path_func(
-            path,
-            fnames,
-            using_attr(label_func, "name"),
-            valid_pct,
-            seed,
-            item_tfms=item_tfms,
-            batch_tfms=batch_tfms,
-            img_cls=img_cls,
-            bs=bs,
-            val_bs=val_bs,
-            shuffle=shuffle,
-            device=device,
-            num_workers=num_workers,
-            on_error=on_error,
-        )
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        return cls._build_by_file(plan, fnames, using_attr(label_func, "name"), valid_pct, seed)
 
     @classmethod
     def from_path_re(
@@ -192,22 +177,8 @@ class ImageDataLoaders(DataLoaders):
         on_error: OnError = "raise",
     ) -> Self:
         """Classes given by the first group of the pattern in each file's whole path (with `/` on every system)."""
-        return cls.from_path_func(
-            path,
-            fnames,
-            RegexLabeller(pat),
-            valid_pct,
-            seed,
-            item_tfms=item_tfms,
-            batch_tfms=batch_tfms,
-            img_cls=img_cls,
-            bs=bs,
-            val_bs=val_bs,
-            shuffle=shuffle,
-            device=device,
-            num_workers=num_workers,
-            on_error=on_error,
-        )
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        return cls._build_by_file(plan, fnames, RegexLabeller(pat), valid_pct, seed)
 
     @classmethod
     def from_name_re(
@@ -232,22 +203,8 @@ class ImageDataLoaders(DataLoaders):
 
         >>> dls = ImageDataLoaders.from_name_re(path, get_image_files(path), r"(.+)_\\d+.jpg$")
         """
-        return cls.from_path_func(
-            path,
-            fnames,
-            using_attr(RegexLabeller(pat), "name"),
-            valid_pct,
-            seed,
-            item_tfms=item_tfms,
-            batch_tfms=batch_tfms,
-            img_cls=img_cls,
-            bs=bs,
-            val_bs=val_bs,
-            shuffle=shuffle,
-            device=device,
-            num_workers=num_workers,
-            on_error=on_error,
-        )
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        return cls._build_by_file(plan, fnames, using_attr(RegexLabeller(pat), "name"), valid_pct, seed)
 
     @classmethod
     def from_lists(
@@ -310,11 +267,7 @@ class ImageDataLoaders(DataLoaders):
         """
         plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
         get_x = FileReader(fn_col, os.path.join(path, folder or ""), suff)
-        get_y = ColReader(label_col, label_delim=label_delim)
-        check_table(df, get_x, get_y)
-        y_block = y_block or block_for_columns(df, label_col, label_delim)
-        splitter = random_splitter(y_block, valid_pct, seed, get_y) if valid_col is None else ColSplitter(valid_col)
-        return cls._build(plan, df, get_x, get_y, splitter, y_block)
+        return cls._build_by_row(plan, df, get_x, label_col, label_delim, y_block, valid_col, valid_pct, seed)
 
     @classmethod
     def from_csv(
@@ -348,28 +301,36 @@ class ImageDataLoaders(DataLoaders):
 
         >>> dls = ImageDataLoaders.from_csv(path, folder="train", label_delim=" ", item_tfms=Resize(224))
         """
-        return cls.from_df(
-            read_table(os.path.join(path, csv_fname), fn_col, header, delimiter, quoting),
-            path,
-            valid_pct,
-            seed,
-            fn_col,
-            folder,
-            suff,
-            label_col,
-            label_delim,
-            y_block,
-            valid_col,
-            item_tfms=item_tfms,
-            batch_tfms=batch_tfms,
-            img_cls=img_cls,
-            bs=bs,
-            val_bs=val_bs,
-            shuffle=shuffle,
-            device=device,
-            num_workers=num_workers,
-            on_error=on_error,
-        )
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        df = read_table(os.path.join(path, csv_fname), fn_col, header, delimiter, quoting)
+        get_x = FileReader(fn_col, os.path.join(path, folder or ""), suff)
+        return cls._build_by_row(plan, df, get_x, label_col, label_delim, y_block, valid_col, valid_pct, seed)
+
+    @classmethod
+    def _build_by_file(
+        cls, plan: _Plan, fnames: Iterable[StrPath], get_y: Label, valid_pct: float, seed: int | None
+    ) -> Self:
+        files, splitter = as_files(fnames), StratifiedSplitter(valid_pct, seed, get_y)
+        return cls._build(plan, files, None, get_y, splitter, CategoryBlock())
+
+    @classmethod
+    def _build_by_row(
+        cls,
+        plan: _Plan,
+        df: pd.DataFrame,
+        get_x: FileReader,
+        label_col: str | int | Sequence[str | int],
+        label_delim: str | None,
+        y_block: Any,
+        valid_col: str | int | None,
+        valid_pct: float,
+        seed: int | None,
+    ) -> Self:
+        get_y = ColReader(label_col, label_delim=label_delim)
+        check_table(df, get_x, get_y)
+        y_block = y_block or block_for_columns(df, label_col, label_delim)
+        splitter = random_splitter(y_block, valid_pct, seed, get_y) if valid_col is None else ColSplitter(valid_col)
+        return cls._build(plan, df, get_x, get_y, splitter, y_block)
 
     @classmethod
     def _build(

@@ -15,7 +15,7 @@ from torch import nn
 
 from fastlearn.arch.body import Cut
 from fastlearn.arch.head import HeadKind
-from fastlearn.arch.models import Init, create_vision_model, vision_splitter
+from fastlearn.arch.spec import Init, create_vision_model, vision_splitter
 from fastlearn.arch.weights import Arch, PretrainedStats, pretrained_stats
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.transform import BatchPipeline

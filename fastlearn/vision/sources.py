@@ -67,7 +67,7 @@ def _folders(path: StrPath) -> list[str]:
     try:
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir())
-    except OSError:
+    except (OSError, TypeError, ValueError):
         get_image_files(path)  # raises the error that says what is wrong with the folder
         raise
 
@@ -252,7 +252,7 @@ def _peek(source: Any) -> tuple[int, int] | None:
     """(height, width), or None for a file that cannot be read: the checks before training name those."""
     try:
         if isinstance(source, (str, os.PathLike)):
-            return image_size(source)
+            return image_size(source) if os.path.isfile(source) else None  # opening a pipe would wait for its writer
         picture = open_image(source)
         return picture.height, picture.width
     except ImageError:

@@ -16,6 +16,7 @@ from fastlearn.callbacks.progress import ProgressCallback
 from fastlearn.callbacks.say import say
 from fastlearn.errors import ConfigError
 from fastlearn.training.callback import Callback
+from fastlearn.training.lr_find import LRFinder
 from fastlearn.training.recorder import Recorder
 from fastlearn.training.state import TrainState
 
@@ -25,7 +26,7 @@ TRAIN, VALID = batches([4] * 4), batches([4] * 2, seed=1)
 def run(
     bar: ProgressCallback, *others: Callback, n_epochs: int = 2, train: Batches = TRAIN, **kwargs: Any
 ) -> TrainState:
-    kwargs |= {"valid": VALID, "n_epochs": n_epochs, "metrics": (FakeMetric(),)}
+    kwargs = {"valid": VALID, "n_epochs": n_epochs, "metrics": (FakeMetric(),)} | kwargs
     return fit(nn.Linear(3, 1), train, [bar, *others], **kwargs)
 
 
@@ -96,6 +97,19 @@ def test_a_notebook_gets_one_table_for_all_phases(monkeypatch: pytest.MonkeyPatc
     assert "<progress" not in last["text/html"]
 
 
+def test_a_learning_rate_search_shows_a_line_that_goes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], each_batch: None
+) -> None:
+    page = Page(monkeypatch)
+    for form in ("notebook", "terminal", "lines"):
+        run(ProgressCallback(form=form), LRFinder(5), valid=None)  # type: ignore[arg-type]
+    assert page.displays == 1 and "lr_find · 60% · loss" in page.shown[3]["text/plain"]
+    assert not any("<table" in bundle["text/html"] for bundle in page.shown)
+    assert page.shown[-1] == {"text/html": "", "text/plain": ""}
+    out = capsys.readouterr().out
+    assert "lr_find" in out and "train_loss" not in out and out.split("\r")[-1].strip() == ""
+
+
 def test_a_notebook_says_how_a_fit_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stop(Callback):
         def after_batch(self, state: TrainState) -> None:
@@ -146,7 +160,7 @@ def test_numbers_and_times() -> None:
     found = [progress._number(value) for value in (0.0, 0.5, 1e-6, 123456.7, float("nan"), float("inf"))]
     assert found == ["0.000000", "0.500000", "1e-06", "1.235e+05", "nan", "inf"]
     assert [progress._duration(s) for s in (0.4, 59.6, 754, 3723)] == ["0:00", "1:00", "12:34", "1:02:03"]
-    assert [progress._cell("time", s) for s in (1.23, 83.0)] == ["1.2 s", "1:23"]
+    assert [progress._cell("time", s) for s in (1.23, 9.96, 59.6, 83)] == ["1.2 s", "10 s", "1:00", "1:23"]
 
 
 def test_names_are_escaped() -> None:

@@ -5,60 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
+from faulty_pictures import bomb, cut, picture, the
 from PIL import Image
 
-from fastlearn.data import examine as examine_module
 from fastlearn.data.checks import check_dataloaders, check_folder, check_images, verify_images
-from fastlearn.data.examine import examine, in_threads
-from fastlearn.data.report import Finding, Report
 from fastlearn.errors import DataError
-
-RNG = np.random.default_rng(0)
-
-
-def picture(path: Path, size: tuple[int, int] = (12, 16), **options: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(RNG.integers(0, 255, (*size, 3), dtype=np.uint8)).save(path, **options)  # type: ignore[arg-type]
-    return path
-
-
-def bomb(path: Path) -> Path:
-    """A PNG of a few bytes whose header promises 60,000 x 60,000 pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"x") + chunk(b"IEND", b""))
-    return path
-
-
-def cut(path: Path, part: float = 0.5) -> Path:
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * part)])
-    return path
-
-
-@pytest.fixture
-def pets(tmp_path: Path) -> Path:
-    for side, n in (("train", 3), ("valid", 2)):
-        for name in ("cat", "dog"):
-            for i in range(n):
-                picture(tmp_path / "pets" / side / name / f"{i}.png")
-    return tmp_path / "pets"
-
-
-def the(report: Report, kind: str) -> Finding:
-    found = [finding for finding in report.findings if finding.kind == kind]
-    assert len(found) == 1, str(report)
-    return found[0]
 
 
 def test_a_good_folder_has_nothing_to_complain_of(pets: Path) -> None:
@@ -95,27 +51,6 @@ def test_each_fault_of_a_file_is_named(pets: Path, kind: str, name: str, thoroug
     with pytest.raises(DataError, match="1 file is"):
         report.raise_for_errors()
     assert verify_images([bad, pets / "train/cat/0.png"]) == [bad]
-
-
-@pytest.mark.parametrize("thorough", [True, False])
-@pytest.mark.parametrize("part", [0.3, 0.9, 0.99])
-def test_truncated_jpegs_are_found_without_decoding_all(tmp_path: Path, thorough: bool, part: float) -> None:
-    good, bad = picture(tmp_path / "good.jpg", (200, 200)), picture(tmp_path / "bad.jpg", (200, 200))
-    cut(bad, part)
-    assert check_images([good, bad], thorough=thorough).paths("damaged") == [bad]
-
-
-def test_a_jpeg_with_something_after_its_end_is_good(tmp_path: Path) -> None:
-    path = picture(tmp_path / "phone.jpg", (64, 64))
-    path.write_bytes(path.read_bytes() + b"trailer" * 100)
-    assert examine(path, thorough=False).fault is None
-
-
-def test_a_bomb_is_never_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    monkeypatch.setattr(examine_module, "_digest", lambda _: pytest.fail("decoded"))
-    for size in ((11, 10), (30, 30)):  # Pillow itself warns of the first and refuses the second
-        assert check_images([picture(tmp_path / "large.png", size)]).paths("bomb") == [tmp_path / "large.png"]
 
 
 def test_files_that_may_not_be_read(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,19 +119,6 @@ def test_repetition_and_two_labels(pets: Path) -> None:
     assert report.ok
     assert set(the(report, "duplicate").paths) == {pets / "train/cat/9.png", pets / "train/dog/0.png"}
     assert set(the(report, "two_labels").paths) == {pets / "train/cat/8.png", pets / "train/dog/0.png"}
-
-
-def test_only_files_of_one_length_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = [picture(tmp_path / f"{i}.bmp", (8, 8 + i // 2)) for i in range(6)]
-    paths += [picture(tmp_path / f"{i}.bmp", (8, 40)) for i in (6, 7)]
-    for path in paths[6:]:
-        path.write_bytes(path.read_bytes())
-    read = []
-    real = examine_module._head_digest
-    monkeypatch.setattr(examine_module, "_head_digest", lambda path: read.append(path) or real(path))
-    shutil.copy(paths[7], paths[6])
-    assert check_images(paths[:1] + paths[2:3] + paths[6:], thorough=False).paths("duplicate") == [paths[7]]
-    assert read == paths[6:]
 
 
 def test_one_class_only(tmp_path: Path) -> None:
@@ -276,26 +198,6 @@ def test_nothing_is_changed(pets: Path) -> None:
     assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in pets.rglob("*")} == before
 
 
-def test_many_findings_stay_short_and_html_is_escaped(pets: Path) -> None:
-    for i in range(12):
-        (pets / "train" / "cat" / f"<b>{i}.png").write_bytes(b"")
-    report = check_folder(pets)
-    assert "… and 7 more" in str(report)
-    page = report._repr_html_()
-    assert "&lt;b&gt;0.png" in page
-    assert "<b>0.png" not in page
-
-
-def test_the_gravest_comes_first(pets: Path) -> None:
-    (pets / "train" / "cat" / "a.txt").write_text("")
-    picture(pets / "train" / "cat" / "x.jpg", format="PNG")
-    (pets / "train" / "cat" / "empty.png").write_bytes(b"")
-    report = check_folder(pets)
-    assert [finding.severity for finding in report.findings] == ["error", "warning", "note"]
-    assert [len(report.errors), len(report.warnings)] == [1, 1]
-    assert "1 error, 1 warning, 1 note" in str(report)
-
-
 def test_loaders_of_items(pets: Path) -> None:
     def side(name: str) -> SimpleNamespace:
         files = sorted((pets / name).rglob("*.png"))
@@ -312,14 +214,3 @@ def test_loaders_of_items(pets: Path) -> None:
     assert report.paths("leak") == [pets / "valid/dog/leak.png"]
     assert report.unreadable == [pets / "train/cat/empty.png"]
     assert "The valid loader holds list" in the(report, "foreign").message
-
-
-def test_an_interrupt_stops_the_threads() -> None:
-    def work(i: int) -> int:
-        if i == 3:
-            raise KeyboardInterrupt
-        return i
-
-    with pytest.raises(KeyboardInterrupt):
-        in_threads(work, list(range(1000)), "", max_workers=2)
-    assert in_threads(lambda i: i * 2, list(range(100)), "", max_workers=2) == list(range(0, 200, 2))

@@ -1,109 +1,18 @@
-"""Downloads against a server on this machine that breaks off, lies and changes its mind."""
+"""Data sets fetched, unpacked and remembered."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import re
-import tarfile
-import threading
 import zipfile
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
+from local_server import PETS, Server, tgz
 
-from fastlearn.data import fetch
-from fastlearn.data.download import URLs, untar_data
-from fastlearn.data.fetch import download
-from fastlearn.data.urls import FINGERPRINTS, published
+from fastlearn.data.download import URLs, is_shipped, untar_data
 from fastlearn.errors import ConfigError, DownloadError
 
-
-class Server(ThreadingHTTPServer):
-    """Serves `files`; `breaks` holds the number of bytes after which each of the next answers breaks off."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.breaks: list[int] = []
-        self.codes: list[int] = []
-        self.ranges: list[str | None] = []
-        self.etags = True
-
-    def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/{name}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Any
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        content = self.server.files.get(self.path[1:])
-        wanted = self.headers.get("Range")
-        self.server.ranges.append(wanted)
-        code = self.server.codes.pop(0) if self.server.codes else 200 if content is not None else 404
-        if code != 200:
-            self.send_error(code)
-            return
-        etag = '"' + hashlib.md5(content).hexdigest() + '"'
-        start = 0
-        if wanted and self.headers.get("If-Range") == etag:
-            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
-            if start >= len(content):
-                self.send_error(416)
-                return
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        else:
-            self.send_response(200)
-        if self.server.etags:
-            self.send_header("ETag", etag)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        stop = self.server.breaks.pop(0) if self.server.breaks else None
-        self.wfile.write(content[start:] if stop is None else content[start : start + stop])
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
-    monkeypatch.setattr(fetch, "PAUSE_S", 0.0)
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FASTLEARN_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-def tgz(**files: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name.replace("__", "/"))
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-PETS = tgz(pets__cat__1=b"miau", pets__dog__1=b"wuff")
-NOISE = b"".join(hashlib.sha256(bytes([i % 256, i // 256])).digest() for i in range(8192))  # 256 KiB
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.mark.parametrize("name", ["DIGITS", "FASHION", "CLIPART"])
@@ -120,6 +29,11 @@ def test_a_copy_of_a_data_set_of_the_package_is_ones_own(tmp_path: Path) -> None
     assert len(list(path.glob("*/*/*.png"))) == 1797
     (path / "README.md").unlink()
     assert not (untar_data(URLs.DIGITS, data=tmp_path / "mine") / "README.md").exists()
+
+
+def test_what_belongs_to_the_package_is_told(tmp_path: Path) -> None:
+    assert is_shipped(untar_data(URLs.CLIPART)) and is_shipped(untar_data("DIGITS") / "train")
+    assert not is_shipped(untar_data(URLs.DIGITS, data=tmp_path)) and not is_shipped(".")
 
 
 def test_downloads_once_and_unpacks(server: Server, home: Path) -> None:
@@ -146,75 +60,6 @@ def test_namesakes_from_elsewhere_stay_apart(server: Server) -> None:
     a, b = untar_data(server.url("a/data.tgz")), untar_data(server.url("b/data.tgz"))
     assert a != b
     assert (b / "only").read_bytes() == b"b"
-
-
-def test_goes_on_after_the_line_broke(server: Server, tmp_path: Path) -> None:
-    server.files["noise"] = NOISE
-    server.breaks = [100_000, 50_000]
-    assert download(server.url("noise"), tmp_path / "noise").read_bytes() == NOISE
-    assert server.ranges == [None, "bytes=100000-", "bytes=150000-"]
-
-
-def test_the_next_call_goes_on(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.files["noise"] = NOISE
-    server.breaks = [70_000, 0, 0]
-    monkeypatch.setattr(fetch, "TRIES", 3)
-    with pytest.raises(DownloadError, match=r"70,000 bytes so far are kept.*URLs\.DIGITS"):
-        download(server.url("noise"), tmp_path / "noise")
-    assert (tmp_path / "noise.part").stat().st_size == 70_000
-    assert not (tmp_path / "noise").exists()
-    assert download(server.url("noise"), tmp_path / "noise").read_bytes() == NOISE
-    assert server.ranges[-1] == "bytes=70000-"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["noise", "noise.json"]
-
-
-def test_a_file_that_changed_meanwhile_is_fetched_anew(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "noise.part").write_bytes(b"old" * 100)
-    (tmp_path / "noise.part.json").write_text(json.dumps({"url": server.url("noise"), "mark": '"old"', "bytes": 999}))
-    server.files["noise"] = NOISE
-    assert download(server.url("noise"), tmp_path / "noise").read_bytes() == NOISE
-    assert server.ranges == ["bytes=300-"]
-
-
-def test_a_server_without_marks_is_asked_for_everything(server: Server, tmp_path: Path) -> None:
-    server.files["noise"], server.etags, server.breaks = NOISE, False, [1000]
-    assert download(server.url("noise"), tmp_path / "noise").read_bytes() == NOISE
-    assert server.ranges == [None, None]
-
-
-def test_a_complete_part_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "noise.part").write_bytes(NOISE)
-    note = {"url": server.url("noise"), "mark": "", "bytes": len(NOISE)}
-    (tmp_path / "noise.part.json").write_text(json.dumps(note))
-    assert download(server.url("noise"), tmp_path / "noise").read_bytes() == NOISE
-    assert server.ranges == []
-
-
-def test_damaged_older_bytes_cost_one_more_download(server: Server, tmp_path: Path) -> None:
-    server.files["noise"] = NOISE
-    (tmp_path / "noise.part").write_bytes(b"x" * 1000)
-    mark = '"' + hashlib.md5(NOISE).hexdigest() + '"'
-    (tmp_path / "noise.part.json").write_text(json.dumps({"url": server.url("noise"), "mark": mark}))
-    digest = hashlib.sha256(NOISE).hexdigest()
-    assert download(server.url("noise"), tmp_path / "noise", sha256=digest).read_bytes() == NOISE
-    assert server.ranges == ["bytes=1000-", None]
-
-
-def test_servers_trouble_is_waited_out(server: Server, tmp_path: Path) -> None:
-    server.files["noise"], server.codes = NOISE, [503, 429]
-    assert download(server.url("noise"), tmp_path / "noise").read_bytes() == NOISE
-
-
-def test_a_missing_address_is_asked_for_once(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="answers 404 .* may have moved"):
-        download(server.url("nothing"), tmp_path / "x")
-    assert len(server.ranges) == 1
-
-
-def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "PAUSE_S", 0.0)
-    with pytest.raises(DownloadError, match=r"refused.*Is there a network\? Without a network: URLs.DIGITS"):
-        download("http://127.0.0.1:9/x.tgz", tmp_path / "x.tgz")
 
 
 def test_a_wrong_checksum_unpacks_nothing(server: Server, home: Path) -> None:
@@ -248,26 +93,10 @@ def test_published_fingerprints_are_checked(server: Server, tmp_path: Path, monk
         untar_data(URLs.MNIST_TINY)
 
 
-def test_every_published_fingerprint_belongs_to_an_address() -> None:
-    names = {address.rsplit("/", 1)[-1] for address in published().values()}
-    assert set(FINGERPRINTS) == {name for name in names if "." in name}
-
-
-def test_a_full_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.files["noise"] = NOISE
-    usage = type("Usage", (), {"free": 1000})()
-    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    with pytest.raises(DownloadError, match=r"disk is full.*FASTLEARN_HOME"):
-        download(server.url("noise"), tmp_path / "noise")
-
-
 def test_names_and_near_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="'PETS'"):
         untar_data("PETZ")
-    with pytest.raises(ConfigError, match="Did you mean 'CLIPART'"):
-        URLs.CLIPARTS  # noqa: B018
-    assert not hasattr(URLs, "NOTHING")
     with pytest.raises(ConfigError, match="expected an http or https address"):
         untar_data("ftp://example.org/x.tgz")
     (tmp_path / "pets.tgz").write_bytes(PETS)

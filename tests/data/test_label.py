@@ -5,8 +5,17 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from fastlearn.data.label import AttrGetter, ColReader, ItemGetter, RegexLabeller, parent_label, read_all, using_attr
-from fastlearn.errors import DataError
+from fastlearn.data.label import (
+    AttrGetter,
+    ColReader,
+    ItemGetter,
+    RegexLabeller,
+    parent_label,
+    read_all,
+    row_of,
+    using_attr,
+)
+from fastlearn.errors import ConfigError, DataError
 from fastlearn.paths import Path, PathList
 
 DF = pd.DataFrame({"fname": ["1", "2"], "labels": ["a b", "c"], "n": [1, 2]})
@@ -69,3 +78,15 @@ def test_errors_in_a_users_function_name_the_item() -> None:
         read_all(lambda o: [][0], PathList(["a/1.jpg"]), "get_y")
     with pytest.raises(DataError, match=r"does not match 'b\.jpg'.*get_y of a/b\.jpg"):
         read_all(using_attr(RegexLabeller(r"(\d)"), "name"), PathList(["a/b.jpg"]), "get_y")
+
+
+@pytest.mark.parametrize("delim", ["", 3])
+def test_a_delimiter_that_splits_nothing(delim):
+    with pytest.raises(ConfigError, match="label_delim is the text between labels"):
+        ColReader("labels", label_delim=delim)
+
+
+def test_two_columns_of_one_name():
+    frame = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    with pytest.raises(DataError, match="There are 2 columns 'a'"):
+        row_of(frame, "a")

@@ -1,90 +1,21 @@
-"""DataLoader: order, reproducibility, workers, clean ends."""
+"""DataLoader: order, reproducibility, sizes, weights."""
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import os
-import pathlib
-import signal
-import threading
-import time
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from number_loaders import KEY, N, dataset, loader, same
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from fastlearn.data.block import CategoryBlock, DataBlock, RegressionBlock, TransformBlock
-from fastlearn.data.dataset import ItemDataset
-from fastlearn.data.label import ItemGetter
 from fastlearn.data.loaders import DataLoader, Loader
-from fastlearn.data.split import IndexSplitter
-from fastlearn.data.transform import BatchPipeline, BatchTransform, ItemTransform
-from fastlearn.errors import ConfigError, DataError, WorkerError
+from fastlearn.data.transform import BatchPipeline
+from fastlearn.errors import ConfigError, DataError
 from fastlearn.runtime.seed import RunKey, numpy_rng
 
-KEY = RunKey(7, "train", 3)
-N = 22
-
-
-class Jitter(ItemTransform):
-    """Adds a random number in training."""
-
-    def __call__(self, sample: Any, kinds: Any, rng: np.random.Generator, train: bool) -> Any:
-        return (sample[0] + (rng.normal() if train else 0), *sample[1:])
-
-
-class Scale(BatchTransform):
-    """Multiplies each sample by a random number in training."""
-
-    def __call__(self, batch: Any, kinds: Any, rng: torch.Generator, train: bool) -> Any:
-        factors = torch.rand(len(batch[0]), 1, generator=rng) if train else 1
-        return (batch[0] * factors, *batch[1:])
-
-
-class Row(TransformBlock):
-    """A number as an array of two; some numbers misbehave."""
-
-    def create(self, raw: int) -> np.ndarray:
-        if raw == -1:
-            raise RuntimeError("broken")
-        if raw == -9:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if raw == -5:
-            time.sleep(0.05)
-        return np.full(2, raw, dtype=np.float32)
-
-
-def dataset(values: Any = range(N), item_tfms: Any = (Jitter,)) -> ItemDataset:
-    target = CategoryBlock(vocab=["a", "b"])
-    items = [(value, "ab"[k % 2]) for k, value in enumerate(values)]
-    return ItemDataset(items, (Row(), target), (ItemGetter(0), ItemGetter(1)), item_tfms=item_tfms, split="train")
-
-
-def loader(values: Any = range(N), **options: Any) -> DataLoader:
-    data = dataset(values)
-    pipeline = BatchPipeline(Scale(), data.kinds)
-    defaults = {"bs": 4, "shuffle": True, "train": True, "after_batch": pipeline, "num_workers": 0, "device": "cpu"}
-    return DataLoader(data, **(defaults | options))
-
-
-def same(one: list[Any], other: list[Any]) -> bool:
-    pairs = zip(one, other, strict=True)
-    return all(torch.equal(a, b) for left, right in pairs for a, b in zip(left, right, strict=True))
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    threads = threading.active_count()
-    yield
-    if threading.active_count() != threads:
-        gc.collect()  # an error's traceback may hold an iterator
-    assert not multiprocessing.active_children()
-    assert threading.active_count() == threads
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 def test_order_is_a_function_of_the_key() -> None:
@@ -97,16 +28,6 @@ def test_order_is_a_function_of_the_key() -> None:
     assert loader(shuffle=False).order(KEY).tolist() == list(range(N))
     targets = torch.cat([b[1] for b in dl.batches(KEY)])
     assert targets.tolist() == (expected % 2).tolist()
-
-
-@pytest.mark.parametrize("options", [{"num_workers": 2}, {"num_workers": 5}, {"num_workers": 2, "workers": "process"}])
-def test_workers_change_no_bit(options: dict[str, Any]) -> None:
-    plain, other = loader(), loader(**options)
-    whole = list(plain.batches(KEY))
-    assert len(whole) == len(plain) == 6 and same(whole, list(other.batches(KEY)))
-    assert same(whole[3:], list(other.batches(KEY, 3))) and same(whole[5:], list(plain.batches(KEY, 5)))
-    assert list(other.batches(KEY, 6)) == []
-    assert not same(whole, list(plain.batches(RunKey(7, "train", 4))))
 
 
 def test_samples_draw_from_generators_of_their_own() -> None:
@@ -211,59 +132,6 @@ def test_errors_in_other_data_sets_name_the_item(workers: int) -> None:
     del raised
 
 
-@pytest.mark.parametrize("options", [{}, {"num_workers": 2}, {"num_workers": 2, "workers": "process"}])
-def test_a_fault_in_a_worker_names_the_item(options: dict[str, Any]) -> None:
-    dl = loader([0, 1, 2, 3, 4, -1, 6, 7], shuffle=False, bs=2, **options)
-    stream = dl.batches(KEY)
-    assert len(next(stream)[0]) == 2 and len(next(stream)[0]) == 2
-    with pytest.raises(DataError, match=r"Row failed on \(-1, 'b'\): RuntimeError: broken"):
-        next(stream)
-
-
-@pytest.mark.parametrize("workers", ["thread", "process"])
-def test_leaving_early_ends_the_workers(workers: Any) -> None:
-    dl = loader([-5] * 40, num_workers=2, workers=workers)
-    start = time.monotonic()
-    for _ in dl:
-        break
-    stream = dl.batches(KEY)
-    next(stream)
-    stream.close()  # type: ignore[attr-defined]
-
-    def interrupted() -> None:
-        for _ in dl:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt) as raised:
-        interrupted()
-    del raised
-    assert time.monotonic() - start < 30
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX signals")
-def test_a_killed_worker_is_an_error_that_names_what_it_read() -> None:
-    dl = loader([0, 1, 2, 3, 4, -9, 6, 7], shuffle=False, bs=2, num_workers=2, workers="process")
-    with pytest.raises(WorkerError, match=r"A data worker died \(SIGKILL.*while reading .*\(-9, 'b'\)"):
-        list(dl.batches(KEY))
-
-
-def test_what_cannot_be_sent_to_processes() -> None:
-    data = dataset(item_tfms=(lambda a: a,))
-    dl = DataLoader(data, 4, num_workers=2, workers="process", device="cpu")
-    with pytest.raises(ConfigError, match=r"cannot be sent to worker processes.*workers='thread'"):
-        list(dl)
-
-
-def test_interrupting_the_wait_for_a_batch_ends_the_threads() -> None:
-    dl = loader([-5] * 400, num_workers=2, bs=100, shuffle=False)
-    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt) as raised:
-        list(dl.batches(KEY))
-    timer.join()
-    del raised
-
-
 def test_weights() -> None:
     dl = loader(range(1000), weights=[9.0] * 500 + [1.0] * 500, bs=1000, after_batch=BatchPipeline())
     order = dl.order(KEY)
@@ -286,15 +154,3 @@ def test_looking() -> None:
         dl.show_batch()
     with pytest.raises(DataError, match="There is no batch"):
         DataLoader([], device="cpu").one_batch()
-
-
-def test_raw_values_that_are_no_numbers() -> None:
-    made = DataBlock(get_x=ItemGetter(0), get_y=ItemGetter(1), splitter=IndexSplitter([0]))
-    with pytest.raises(DataError, match="gives a str, which cannot become a tensor"):
-        made.dataloaders([("x", 1), ("y", 2)]).one_batch()
-
-
-def test_a_missing_path(tmp_path: pathlib.Path) -> None:
-    made = DataBlock((TransformBlock(np.load), RegressionBlock), get_y=lambda p: 1.0, splitter=IndexSplitter([0]))
-    with pytest.raises(DataError, match=r"TransformBlock failed on .*b\.npy: FileNotFoundError"):
-        made.dataloaders([str(tmp_path / "a.npy"), str(tmp_path / "b.npy")]).one_batch()

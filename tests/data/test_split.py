@@ -114,3 +114,8 @@ def test_by_column() -> None:
         S.ColSplitter()([1])
     with pytest.raises(DataError, match=r"says nothing \(NaN\) in row 1"):
         S.ColSplitter()(df.assign(is_valid=[True, None, False]))
+
+
+def test_a_part_that_is_text():
+    with pytest.raises(ConfigError, match="valid_pct is a part between 0 and 1, not 'x'"):
+        S.RandomSplitter("x")  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fastlearn.arch.models import ArchSpec, VisionModel
+from fastlearn.arch.spec import ArchSpec, VisionModel
 from fastlearn.errors import CheckpointError, DataError
 from fastlearn.export.model_folder import CARD, WEIGHTS, is_model_folder, load_model_folder, write_model_folder
 from fastlearn.export.preprocess import Preprocess
@@ -145,3 +145,13 @@ def test_a_place_that_cannot_be_written(model: VisionModel, tmp_path: Path) -> N
 def test_no_picture(folder: Path) -> None:
     with pytest.raises(DataError, match="no picture to predict"):
         load_model_folder(folder).predict_batch([])
+
+
+def test_spoiled_weights_give_no_answer():
+    class Spoiled(nn.Module):
+        def forward(self, x):
+            return torch.full((len(x), 2), float("nan"))
+
+    model = TrainedModel(Spoiled(), ("cat", "dog"), Preprocess(size=(8, 8)))
+    with pytest.raises(CheckpointError, match="answers with NaN"):
+        model.predict(np.zeros((8, 8, 3), np.uint8))

@@ -6,12 +6,6 @@ from matplotlib.colors import to_rgb
 from fastlearn.interpret.matrix import FAINT, LONGEST_NAME, draw_matrix
 
 
-@pytest.fixture(autouse=True)
-def _closed():
-    yield
-    plt.close("all")
-
-
 def matrix(n, seed=0):
     rng = np.random.default_rng(seed)
     return rng.integers(0, 5, (n, n)) * (rng.random((n, n)) < 0.3) + 20 * np.eye(n, dtype=int)
@@ -109,11 +103,18 @@ def test_many_classes_leave_empty_cells_empty_and_stay_on_a_screen():
 
 
 def test_names_in_any_script_draw_without_a_warning():
-    ax = draw_matrix(matrix(4), ["犬", "кот", "🐱 cat", "cost $5 and $6"])
+    names = ["犬", "кот", "🐱 cat", "cost $5 and $6"]
+    ax = draw_matrix(matrix(4), names)
     ax.figure.canvas.draw()
+    assert len(ax.get_yticklabels()) == len(names)
 
 
 def test_into_given_axes_and_without_numbers():
     _, axes = plt.subplots(1, 2, figsize=(8, 4))
     assert draw_matrix(matrix(3), ["a", "b", "c"], with_numbers=False, ax=axes[1]) is axes[1]
     assert not axes[1].texts
+
+
+def test_a_thousand_classes_have_no_lines():
+    ax = draw_matrix(np.eye(1000, dtype=int), [str(k) for k in range(1000)])
+    assert not len(ax.get_xticks(minor=True))

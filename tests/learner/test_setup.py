@@ -11,6 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from fastlearn.data.dataloaders import DataLoaders
+from fastlearn.data.download import untar_data
+from fastlearn.data.urls import URLs
 from fastlearn.errors import ConfigError, FastlearnError
 from fastlearn.learner import Learner
 from fastlearn.training.callback import Callback
@@ -186,3 +188,20 @@ def test_a_new_model_gets_a_new_optimizer_over_its_own_parameters():
 
 def test_numpy_epochs_are_epochs():
     assert make_learner().fit(np.int64(1), 0.01).epoch == 1
+
+
+def test_a_misspelt_name_gets_the_nearest():
+    learner = make_learner()
+    with pytest.raises(AttributeError, match=r"A Learner has no 'fine_tun'\. Did you mean 'fine_tune'"):
+        _ = learner.fine_tun
+    with pytest.raises(AttributeError, match="no 'export' yet. learn.save"):
+        _ = learner.export
+    assert not hasattr(learner, "_ipython_display_")
+
+
+def test_models_are_kept_beside_the_data_but_not_in_the_package(tmp_path):
+    data = DataLoaders(batches(), batches(2, seed=1), device="cpu", path=tmp_path)
+    assert Learner(data, small_net(), F.cross_entropy).path == tmp_path
+    data.path = untar_data(URLs.DIGITS)
+    assert str(Learner(data, small_net(), F.cross_entropy).path) == "."
+    assert Learner(data, small_net(), F.cross_entropy, path=tmp_path).path == tmp_path

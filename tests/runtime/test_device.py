@@ -4,9 +4,11 @@ import subprocess
 import sys
 from collections import namedtuple
 
+import pytest
 import torch
 
-from fastlearn.runtime.device import default_device, to_cpu, to_device
+from fastlearn.errors import ConfigError
+from fastlearn.runtime.device import as_device, default_device, to_cpu, to_device
 
 Pair = namedtuple("Pair", "a b")
 
@@ -31,3 +33,10 @@ def test_the_default_device_is_one_that_exists():
 def test_importing_does_not_touch_a_gpu():
     code = "import fastlearn.learner, torch; assert not torch.cuda.is_initialized(); print('ok')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "ok"
+
+
+@pytest.mark.parametrize("name", ["gpu", "meta", 3.5, "cuda:99"])
+def test_a_device_that_is_not_there(name):
+    with pytest.raises(ConfigError, match="cannot be used: .* Leave device out"):
+        as_device(name)
+    assert as_device("cpu") == torch.device("cpu")

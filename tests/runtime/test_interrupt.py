@@ -5,14 +5,14 @@ import threading
 
 import pytest
 
-from fastlearn.runtime.interrupt import DeferredInterrupt
+from fastlearn.runtime.interrupt import DeferredInterrupt, TrainingInterrupt
 
 
 def test_the_first_press_waits_and_the_second_is_at_once():
     with DeferredInterrupt() as interrupt:
         signal.raise_signal(signal.SIGINT)
         assert interrupt.requested
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="the learner is whole"):
             interrupt.check()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -48,3 +48,7 @@ def test_in_another_thread_it_does_nothing():
     thread.start()
     thread.join()
     assert states == [False]
+
+
+def test_a_notebook_shows_an_interrupt_in_short():
+    assert TrainingInterrupt("stopped")._render_traceback_() == ["TrainingInterrupt: stopped"]

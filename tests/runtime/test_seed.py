@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fastlearn.errors import ConfigError
-from fastlearn.runtime.seed import RunKey, derive, draw_seed, numpy_rng, set_seed, torch_rng
+from fastlearn.runtime.seed import RunKey, check_seed, derive, draw_seed, numpy_rng, set_seed, torch_rng
 
 
 def test_the_same_keys_give_the_same_number_and_others_another():
@@ -59,3 +59,10 @@ def test_reproducible_switches_deterministic_algorithms_on():
 def test_a_seed_is_a_whole_number(wrong):
     with pytest.raises(ConfigError, match="whole number"):
         set_seed(wrong)
+
+
+@pytest.mark.parametrize("seed", [2**70, -(2**64), 1.5, "a", True])
+def test_a_seed_that_no_generator_takes(seed):
+    with pytest.raises(ConfigError, match="whole number from"):
+        check_seed(seed)
+    assert check_seed(np.int64(-5)) == -5

@@ -128,7 +128,7 @@ def saved(tmp_path):
     return learner.save("good")
 
 
-def refuses(learner, name, message, **options):
+def assert_fails(learner, name, message, **options):
     """Loading fails with the message, and the learner is as before."""
     learner.create_opt()
     before = everything(learner)
@@ -138,44 +138,48 @@ def refuses(learner, name, message, **options):
 
 
 def test_a_missing_file_names_what_is_there(tmp_path, saved):
-    refuses(learner_in(tmp_path), "goood", r"no goood.safetensors in .*Did you mean 'good'\?.*It has: good\.")
-    refuses(learner_in(tmp_path / "elsewhere"), "good", "There is no folder .*models, so nothing was saved there yet")
+    assert_fails(learner_in(tmp_path), "goood", r"no goood.safetensors in .*Did you mean 'good'\?.*It has: good\.")
+    assert_fails(
+        learner_in(tmp_path / "elsewhere"), "good", "There is no folder .*models, so nothing was saved there yet"
+    )
     (tmp_path / "models" / "old.pth").write_bytes(b"pickle")
-    refuses(learner_in(tmp_path), "old", r"old\.pth is: a pickle, which fastlearn does not load.*weights_only=True")
+    assert_fails(
+        learner_in(tmp_path), "old", r"old\.pth is: a pickle, which fastlearn does not load.*weights_only=True"
+    )
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 0.5, -1])
 def test_a_truncated_file(tmp_path, saved, keep):
     whole = saved.read_bytes()
     saved.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
-    refuses(learner_in(tmp_path), "good", "good.safetensors is damaged or no safetensors file")
+    assert_fails(learner_in(tmp_path), "good", "good.safetensors is damaged or no safetensors file")
 
 
 def test_a_damaged_header_or_metadata(tmp_path, saved):
     whole = bytearray(saved.read_bytes())
     whole[20] ^= 0xFF
     saved.write_bytes(bytes(whole))
-    refuses(learner_in(tmp_path), "good", "damaged")
+    assert_fails(learner_in(tmp_path), "good", "damaged")
     save_file({"model/x": torch.zeros(1)}, saved, metadata={"fastlearn": "{not json"})
-    refuses(learner_in(tmp_path), "good", "damaged")
+    assert_fails(learner_in(tmp_path), "good", "damaged")
     save_file({"model/x": torch.zeros(1)}, saved, metadata={"fastlearn": "[" * 100_000})
-    refuses(learner_in(tmp_path), "good", "damaged|not written by fastlearn")
+    assert_fails(learner_in(tmp_path), "good", "damaged|not written by fastlearn")
 
 
 def test_a_foreign_file_and_a_newer_format(tmp_path, saved):
     save_file({"weight": torch.zeros(1)}, saved)
-    refuses(learner_in(tmp_path), "good", "holds tensors, but was not written by fastlearn's save")
+    assert_fails(learner_in(tmp_path), "good", "holds tensors, but was not written by fastlearn's save")
     save_file({"weight": torch.zeros(1)}, saved, metadata={"fastlearn": '{"format": 99}'})
-    refuses(learner_in(tmp_path), "good", "has format 99; this fastlearn reads 1")
+    assert_fails(learner_in(tmp_path), "good", "has format 99; this fastlearn reads 1")
 
 
 def test_another_architecture(tmp_path, saved):
     wider = nn.Sequential(nn.Linear(6, 13), nn.BatchNorm1d(13), nn.ReLU(), nn.Dropout(0.3), nn.Linear(13, 3))
     learner = make_learner(wider, path=tmp_path)
-    refuses(learner, "good", r"other shapes: .*\(12, 6\) in the file, \(13, 6\) in the model")
-    refuses(learner, "good", "other shapes", strict=False)
+    assert_fails(learner, "good", r"other shapes: .*\(12, 6\) in the file, \(13, 6\) in the model")
+    assert_fails(learner, "good", "other shapes", strict=False)
     other = make_learner(nn.Linear(6, 3), path=tmp_path)
-    refuses(other, "good", "not in the file: bias, weight.*only in the file: 0.bias")
+    assert_fails(other, "good", "not in the file: bias, weight.*only in the file: 0.bias")
 
 
 def test_parts_of_the_weights_with_strict_off(tmp_path, saved):
@@ -187,8 +191,8 @@ def test_parts_of_the_weights_with_strict_off(tmp_path, saved):
 
 
 def test_another_optimizer_or_other_groups(tmp_path, saved):
-    refuses(learner_in(tmp_path, opt_func=SGD), "good", "holds the state of Adam, the learner's optimizer is SGD")
-    refuses(learner_in(tmp_path, splitter=halves), "good", "groups of parameters differ.*with_opt=False")
+    assert_fails(learner_in(tmp_path, opt_func=SGD), "good", "holds the state of Adam, the learner's optimizer is SGD")
+    assert_fails(learner_in(tmp_path, splitter=halves), "good", "groups of parameters differ.*with_opt=False")
     learner_in(tmp_path, splitter=halves).load("good", with_opt=False)
 
 
@@ -288,3 +292,14 @@ def test_views_and_shared_memory_are_written_as_they_look(tmp_path):
     tensors = {"base": base, "row": base[1], "across": base.t(), "empty": torch.zeros(0), "scalar": torch.tensor(3)}
     path = write_checkpoint(tmp_path / "a.safetensors", tensors, {})
     assert_same(read_checkpoint(path)[0], tensors)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"x", "", ".", "a\0b"])
+def test_a_name_that_no_file_can_have(name, tmp_path):
+    with pytest.raises(CheckpointError, match="name"):
+        checkpoint_path(tmp_path, name)
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(CheckpointError, match="There is no xxx"):
+        read_checkpoint(checkpoint_path(tmp_path, "x" * 300))

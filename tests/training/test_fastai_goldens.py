@@ -20,7 +20,8 @@ from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.learner import Learner
 from fastlearn.metrics import accuracy, error_rate
 from fastlearn.training.callback import Callback
-from fastlearn.training.optimizer import SGD, Adam, get_hypers
+from fastlearn.training.hypers import get_hypers
+from fastlearn.training.optimizer import SGD, Adam
 
 GOLDENS = json.loads((Path(__file__).parent / "goldens" / "fastai_fits.json").read_text())
 OPTIMIZERS = {None: Adam, "sgd": SGD, "sgd_mom": partial(SGD, mom=0.9, wd=0.05)}
@@ -86,17 +87,17 @@ def revived(value: Any) -> Any:
     return slice(*value["slice"]) if isinstance(value, dict) else value
 
 
-def close(ours: Any, theirs: Any, **tolerance: float) -> None:
+def assert_close_to(ours: Any, theirs: Any, **tolerance: float) -> None:
     np.testing.assert_allclose(np.array(ours, dtype=float), np.array(theirs, dtype=float), **tolerance)
 
 
 def test_the_problem_is_the_one_that_fastai_was_given():
     (x, y), model, probes = make_data(), make_model(), GOLDENS["probes"]
     assert y.tolist() == probes["y"]
-    close(x[[0, 127]].tolist(), [probes["x[0]"], probes["x[127]"]], rtol=1e-8)
-    close(model[0].weight[0].tolist(), probes["0.weight[0]"], rtol=1e-8)
-    close(model[2].weight.tolist(), probes["2.weight"], rtol=1e-8)
-    close(model.eval()(x[:1])[0].tolist(), probes["logits[0] in eval"], atol=1e-6)
+    assert_close_to(x[[0, 127]].tolist(), [probes["x[0]"], probes["x[127]"]], rtol=1e-8)
+    assert_close_to(model[0].weight[0].tolist(), probes["0.weight[0]"], rtol=1e-8)
+    assert_close_to(model[2].weight.tolist(), probes["2.weight"], rtol=1e-8)
+    assert_close_to(model.eval()(x[:1])[0].tolist(), probes["logits[0] in eval"], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", GOLDENS["cases"])
@@ -108,17 +109,17 @@ def test_a_training_ends_where_fastai_ends(name):
         fits, done = tap.fits[done:], len(tap.fits)
         assert len(fits) == len(result["fits"])
         for ours, theirs in zip(fits, result["fits"], strict=True):
-            close(ours["lrs"], theirs["lrs"], rtol=1e-6, atol=1e-9)  # fastai reckons its position in 32 bits
+            assert_close_to(ours["lrs"], theirs["lrs"], rtol=1e-6, atol=1e-9)  # fastai reckons its position in 32 bits
             if ours["moms"][0] is None:  # ours has no momentum where fastai's is 0
                 assert {row[0] for row in theirs["moms"]} == {0.0}
             else:
-                close(ours["moms"], theirs["moms"], rtol=1e-6)
-            close(ours["losses"], theirs["losses"], atol=1e-5)
+                assert_close_to(ours["moms"], theirs["moms"], rtol=1e-6)
+            assert_close_to(ours["losses"], theirs["losses"], atol=1e-5)
         if fits:  # the recorder holds the whole of a fine_tune
-            close(learner.recorder.losses, sum((f["smooth_losses"] for f in result["fits"]), []), atol=1e-5)
-            close(learner.recorder.values, sum((f["values"] for f in result["fits"]), []), atol=1e-5)
+            assert_close_to(learner.recorder.losses, sum((f["smooth_losses"] for f in result["fits"]), []), atol=1e-5)
+            assert_close_to(learner.recorder.values, sum((f["values"] for f in result["fits"]), []), atol=1e-5)
     for key, tensor in learner.model.state_dict().items():
-        close(tensor.flatten().tolist(), case["state"][key], atol=1e-5)
+        assert_close_to(tensor.flatten().tolist(), case["state"][key], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", GOLDENS["lr_find"])
@@ -126,12 +127,12 @@ def test_the_learning_rate_finder_sees_what_fastai_sees(name):
     golden = GOLDENS["lr_find"][name]
     learner = make_learner({})
     found = learner.lr_find(**golden["options"], show_plot=False, suggest_funcs=("valley", "slide", "minimum", "steep"))
-    close(list(found), list(golden["suggestions"].values()), rtol=1e-6)
+    assert_close_to(list(found), list(golden["suggestions"].values()), rtol=1e-6)
     assert list(found._fields) == list(golden["suggestions"])
     curve = learner.recorder.lr_finder
-    close(curve.lrs, golden["lrs"], rtol=1e-9)
+    assert_close_to(curve.lrs, golden["lrs"], rtol=1e-9)
     calm = np.array(golden["lrs"]) < 0.3  # beyond, the network diverges and rounding differences grow
-    close(np.array(curve.losses)[calm], np.array(golden["smooth_losses"])[calm], atol=1e-5)
+    assert_close_to(np.array(curve.losses)[calm], np.array(golden["smooth_losses"])[calm], atol=1e-5)
 
 
 def sequences(calls, n_batches: int) -> Tap:
@@ -148,13 +149,13 @@ def sequences(calls, n_batches: int) -> Tap:
 def test_one_cycle_golden_sequence():
     fit = sequences(lambda learner: learner.fit_one_cycle(2, 1e-2), 10).fits[0]
     lrs, moms = [row[-1] for row in fit["lrs"]], [row[-1] for row in fit["moms"]]
-    close(lrs[:6], [4e-4, 0.001316718, 0.003716719, 0.006683282, 0.009083282, 0.01], atol=1e-9)
-    close([lrs[-1], moms[1], moms[-1]], [0.000109361, 0.940451, 0.948907], atol=1e-6)
+    assert_close_to(lrs[:6], [4e-4, 0.001316718, 0.003716719, 0.006683282, 0.009083282, 0.01], atol=1e-9)
+    assert_close_to([lrs[-1], moms[1], moms[-1]], [0.000109361, 0.940451, 0.948907], atol=1e-6)
 
 
 def test_fine_tune_golden_sequence():
     first, second = sequences(lambda learner: learner.fine_tune(2), 10).fits
     assert (len(first["lrs"]), len(second["lrs"])) == (10, 20)
-    close(first["lrs"][0], [8e-6, 8e-5], rtol=1e-9)
-    close([second["lrs"][0], second["lrs"][6]], [[2e-6, 2e-4], [1e-5, 1e-3]], rtol=1e-9)
-    close(second["lrs"][-1], [1.25459e-7, 1.25459e-5], rtol=1e-5)
+    assert_close_to(first["lrs"][0], [8e-6, 8e-5], rtol=1e-9)
+    assert_close_to([second["lrs"][0], second["lrs"][6]], [[2e-6, 2e-4], [1e-5, 1e-3]], rtol=1e-9)
+    assert_close_to(second["lrs"][-1], [1.25459e-7, 1.25459e-5], rtol=1e-5)

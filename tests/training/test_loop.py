@@ -11,7 +11,7 @@ from torch import nn
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.learner import Learner
 from fastlearn.training.callback import EVENTS, Callback
-from fastlearn.training.optimizer import set_hypers
+from fastlearn.training.hypers import set_hypers
 from fastlearn.training.schedule import one_cycle
 
 

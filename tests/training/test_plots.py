@@ -51,6 +51,11 @@ def test_a_short_fit_is_drawn_whole():
     assert len(curves(learner.recorder.plot_loss())["train (smoothed)"]) == 3
 
 
+def test_batches_are_whole_numbers(trained):
+    for ax in (trained.plot_loss(), *trained.plot_sched()):
+        assert all(tick == int(tick) for tick in ax.get_xticks())
+
+
 def test_schedule(trained):
     lr, mom = trained.plot_sched()
     assert list(lr.lines[0].get_ydata()) == trained.lrs and list(mom.lines[0].get_ydata()) == trained.moms

@@ -111,3 +111,11 @@ def test_an_empty_recorder_answers_too():
     recorder = Recorder()
     assert recorder.losses == recorder.lrs == recorder.values == [] and math.isnan(recorder.smooth_loss())
     assert len(recorder.history()) == 0 and len(recorder.to_frame()) == 0
+
+
+def test_it_says_what_it_holds():
+    recorder = Recorder()
+    assert repr(recorder).startswith("Recorder(0 epochs of train_loss, valid_loss;")
+    recorder.metric_names = ["epoch", "train_loss", "valid_loss", "accuracy", "time"]
+    recorder.epochs.append({})
+    assert repr(recorder).startswith("Recorder(1 epochs of train_loss, valid_loss, accuracy;")

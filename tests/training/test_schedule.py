@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fastlearn.errors import ConfigError
-from fastlearn.training.optimizer import lr_groups
+from fastlearn.training.hypers import lr_groups
 from fastlearn.training.schedule import (
     SchedCos,
     SchedExp,

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from fastlearn.arch.models import VisionModel, resnet18
+from fastlearn.arch.models import resnet18
+from fastlearn.arch.spec import VisionModel
 from fastlearn.arch.weights import PretrainedStats
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.errors import ConfigError, WeightsError
@@ -141,7 +142,7 @@ def test_fine_tune_trains(pictures: Path) -> None:
 def test_no_weights_no_learner(pictures: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    monkeypatch.setattr("fastlearn.arch.weights.unreachable", lambda *_: "Name or service not known")
+    monkeypatch.setattr("fastlearn.arch.from_timm.unreachable", lambda *_: "Name or service not known")
     with pytest.raises(WeightsError, match="Cannot get the pretrained weights of resnet18"):
         vision_learner(loaders(pictures), resnet18)
 

@@ -1,0 +1,65 @@
+"""Every kind of source, and what is refused."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+import torch
+from drawn import GREEN, RED, corners, saved
+from PIL import Image, PngImagePlugin
+
+from fastlearn.errors import ImageError
+from fastlearn.pixels import open_image
+
+
+def test_sources_give_the_same_pixels(tmp_path):
+    image = corners()
+    path = tmp_path / "a b é 猫 🐈\n.png"
+    image.save(path)
+    pixels = np.asarray(image)
+    sources = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), image, pixels]
+    sources += [pixels.transpose(2, 0, 1), torch.tensor(pixels), torch.tensor(pixels).permute(2, 0, 1)]
+    sources += [pixels.astype(np.float32) / 255, pixels.astype(np.int64), pixels.astype(np.uint16) * 257]
+    for source in sources:
+        opened = open_image(source)
+        assert type(opened) is Image.Image and opened.mode == "RGB"
+        assert np.array_equal(np.asarray(opened), pixels)
+    assert open_image(image) is not image
+
+
+def test_animations_give_their_first_frame():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN)]
+    for kind in ("GIF", "PNG", "WEBP"):
+        exact = {"lossless": True} if kind == "WEBP" else {}
+        moving = saved(frames[0], kind, save_all=True, append_images=frames[1:], **exact)
+        assert open_image(moving).getpixel((4, 4)) == RED
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
+def test_truncated_files_are_refused(kind, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    whole = saved(Image.fromarray(noise), kind)
+    path = tmp_path / f"cut.{kind.lower()}"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageError, match=r"cut\.\w+ (is damaged or cut off|is not a picture)") as caught:
+        open_image(path)
+    assert caught.value.path == str(path)
+
+
+def test_damaged_bytes_never_raise_anything_else():
+    rng = np.random.default_rng(0)
+    for kind in ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP"):
+        whole = bytearray(saved(corners(), kind))
+        for _ in range(30):
+            damaged = bytearray(whole)
+            for _ in range(4):
+                damaged[rng.integers(len(damaged))] = rng.integers(256)
+            with contextlib.suppress(ImageError):
+                assert open_image(bytes(damaged)).mode == "RGB"
+
+
+def test_text_beside_the_pixels_is_dropped():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Comment", "secret")
+    assert open_image(saved(corners(), "PNG", pnginfo=info)).info == {}
