@@ -51,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FastlearnError as error:
         print(f"fastlearn {args.command}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # the disk behind our output is full, say
+        print(f"fastlearn {args.command}: {error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -203,3 +203,13 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     command = f'"{sys.executable}" -m fastlearn check "{root}" | true; echo "${{PIPESTATUS[0]}}"'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_behind_the_output_is_one_message(tmp_path: Path) -> None:
+    root = make_pictures(tmp_path / "pets", ["1.png", "2.png"])
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "fastlearn", "check", str(root)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "No space left" in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -208,7 +208,7 @@ class LearnerSetup:
     def freeze_to(self, n: int) -> None:
         """Freeze the groups before the `n`-th (negative counts from the end); clears the optimizer's state."""
         if not isinstance(n, int) or not -len(self.groups) <= n <= len(self.groups):
-            raise ConfigError(f"freeze_to({n!r}): the model has {len(self.groups)} group(s) of layers.")
+            raise ConfigError(f"freeze_to({n!r}): the model has {len(self.groups)} groups of layers.")
         keep = norm_parameters(self.model) if self.train_bn and self.bn == "train" else set()
         freeze_groups(self.groups, n % len(self.groups) if n < 0 else n, keep)
         if self.opt is None:

@@ -11,10 +11,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from fastlearn.arch.spec import ArchSpec, VisionModel
 from fastlearn.errors import CheckpointError, DataError
-from fastlearn.export.model_folder import CARD, WEIGHTS, is_model_folder, load_model_folder, write_model_folder
+from fastlearn.export.model_folder import (
+    CARD,
+    WEIGHTS,
+    TrainedModel,
+    is_model_folder,
+    load_model_folder,
+    write_model_folder,
+)
 from fastlearn.export.preprocess import Preprocess
 
 SPEC = ArchSpec("torchvision", "squeezenet1_1", n_out=3)
