@@ -130,7 +130,13 @@ def _own_network(ref: ArchRef, pretrained: bool, weights: Any) -> nn.Module:
             f"{ref.name} takes no argument `pretrained`, so it would start from random weights. "
             'Pass pretrained=False, or weights="<path of a .pth or .safetensors file>".'
         )
-    network = ref.factory(pretrained=pretrained and not wants_file) if takes_pretrained else ref.factory()
+    try:
+        network = ref.factory(pretrained=pretrained and not wants_file) if takes_pretrained else ref.factory()
+    except TypeError as error:
+        raise ConfigError(
+            f"{ref.name} could not be called without arguments: {error}. Give a function of none (or of `pretrained`), "
+            "such as partial(MyNet, width=64)."
+        ) from error
     if not isinstance(network, nn.Module):
         raise ConfigError(f"{ref.name} gave a {type(network).__name__}. Expected an nn.Module.")
     if wants_file:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fastlearn.data.progress import progress_line
 from fastlearn.errors import ImageError
 from fastlearn.pixels import open_image
-from fastlearn.pixels.faults import hush_pillow
+from fastlearn.pixels.faults import EPS, hush_pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,6 +70,8 @@ def _look_inside(path: str | os.PathLike[str], n_bytes: int, thorough: bool) -> 
         if pil.MAX_IMAGE_PIXELS is not None and width * height > pil.MAX_IMAGE_PIXELS:
             return Seen("bomb", f"{width:,}x{height:,} pixels", n_bytes, (height, width))
         kind = image.format or ""
+        if kind == "EPS":
+            return Seen("not_an_image", f"it is {EPS}", n_bytes, (height, width))
         pixels = _digest(image) if thorough or _looks_cut_off(file, kind) else b""
     return Seen(None, "", n_bytes, (height, width), _wrong_name(os.fspath(path), kind), pixels if thorough else b"")
 

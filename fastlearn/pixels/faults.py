@@ -15,6 +15,7 @@ _HINTS = {
     b"<html": "It is a web page, perhaps a failed download.",
     b"%PDF": "It is a PDF document: export its pages as pictures first.",
 }
+EPS = "PostScript (EPS), a program and not a picture, and is not run. Convert it to PNG, if you trust it."
 _PIL_MODULES = re.compile(r"PIL\.")
 
 
@@ -27,6 +28,12 @@ def hush_pillow() -> None:
     if not any(entry[0] == "ignore" and entry[3] is _PIL_MODULES for entry in warnings.filters):
         warnings.filters.insert(0, ("ignore", None, Warning, _PIL_MODULES, 0))  # type: ignore[attr-defined]
         getattr(warnings, "_filters_mutated", lambda: None)()
+
+
+def refuse_program(kind: str | None, name: str, path: str | None) -> None:
+    """ImageError for EPS, whatever the file is called: Pillow would hand it to Ghostscript, which runs it."""
+    if kind == "EPS":
+        raise ImageError(f"{name} is {EPS}", path)
 
 
 def refuse_bomb(size: tuple[int, int], name: str, path: str | None) -> None:

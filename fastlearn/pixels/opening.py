@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastlearn.errors import ImageError
 from fastlearn.pixels.convert import as_hwc_uint8, convert, orientation, upright
-from fastlearn.pixels.faults import explain, hush_pillow, refuse_bomb
+from fastlearn.pixels.faults import explain, hush_pillow, refuse_bomb, refuse_program
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,6 +51,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     hush_pillow()
     try:
         with open(path, "rb") as file, pil.open(file) as image:
+            refuse_program(image.format, os.fspath(path), os.fspath(path))
             refuse_bomb(image.size, os.fspath(path), os.fspath(path))
             width, height = image.size
             return (width, height) if orientation(image) >= 5 else (height, width)
@@ -74,6 +75,7 @@ def _decode(file: Any, mode: str, name: str, path: str | None = None) -> Image:
 
     try:
         with pil.open(file) as image:
+            refuse_program(image.format, name, path)
             refuse_bomb(image.size, name, path)
             image.load()
             return convert(upright(image), mode)

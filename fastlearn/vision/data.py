@@ -302,6 +302,8 @@ class ImageDataLoaders(DataLoaders):
         >>> dls = ImageDataLoaders.from_csv(path, folder="train", label_delim=" ", item_tfms=Resize(224))
         """
         plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        if not isinstance(csv_fname, (str, os.PathLike)):
+            raise ConfigError(f"csv_fname is the name of a CSV file under {path}, found {csv_fname!r}.")
         df = read_table(os.path.join(path, csv_fname), fn_col, header, delimiter, quoting)
         get_x = FileReader(fn_col, os.path.join(path, folder or ""), suff)
         return cls._build_by_row(plan, df, get_x, label_col, label_delim, y_block, valid_col, valid_pct, seed)

@@ -10,7 +10,7 @@ from drawn import GREEN, RED, corners, saved
 from PIL import Image, PngImagePlugin
 
 from fastlearn.errors import ImageError
-from fastlearn.pixels import open_image
+from fastlearn.pixels import image_size, open_image
 
 
 def test_sources_give_the_same_pixels(tmp_path):
@@ -63,3 +63,11 @@ def test_text_beside_the_pixels_is_dropped():
     info = PngImagePlugin.PngInfo()
     info.add_text("Comment", "secret")
     assert open_image(saved(corners(), "PNG", pnginfo=info)).info == {}
+
+
+def test_postscript_is_never_run_whatever_it_is_called(tmp_path):
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(ran) =\nshowpage\n%%EOF\n")
+    for read in (open_image, image_size, lambda file: open_image(file.read_bytes())):
+        with pytest.raises(ImageError, match=r"PostScript \(EPS\), a program"):
+            read(path)
