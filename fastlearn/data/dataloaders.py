@@ -277,7 +277,9 @@ class DataLoaders:
         return self.to("cuda")
 
     def __repr__(self) -> str:
-        return f"DataLoaders(train={self.loaders[0]!r}, " + ", ".join(map(repr, self.loaders[1:])) + ")"
+        names = ["train", "valid", *(f"loader {k}" for k in range(2, len(self.loaders)))]
+        shown = (f"{name}={loader!r}" for name, loader in zip(names, self.loaders, strict=False))
+        return f"DataLoaders({', '.join(shown)})"
 
 
 def train_weights(weights: Any, n_items: int, train: np.ndarray) -> Any:

@@ -15,8 +15,10 @@ from fastlearn.training.checkpoint import (
     fitting_weights,
     from_json,
     json_safe,
+    pack_callbacks,
     pack_optimizer,
     read_checkpoint,
+    unpack_callbacks,
     unpack_optimizer,
     write_checkpoint,
 )
@@ -26,13 +28,14 @@ class Keeping(LearnerSetup):
     """The methods of a `Learner` that write it to disk and read it back."""
 
     def save(self, file: str | os.PathLike[str], with_opt: bool = True) -> Path:
-        """Save weights, optimizer, history and counters to `path/model_dir/file.safetensors`; returns that path."""
+        """Save weights, optimizer, callbacks, history and counters to `path/model_dir/file.safetensors`: the path."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         meta: dict[str, Any] = {"kind": "learner", "torch": torch.__version__, "learner": self.state_dict()}
         if with_opt and self.opt is not None:
             optimizer_tensors, meta["optimizer"] = pack_optimizer(self.opt)
             tensors |= optimizer_tensors
-        return write_checkpoint(checkpoint_path(self.path / self.model_dir, file), tensors, meta)
+        callback_tensors, meta["callbacks"] = pack_callbacks(self.cbs)
+        return write_checkpoint(checkpoint_path(self.path / self.model_dir, file), tensors | callback_tensors, meta)
 
     def load(self, file: str | os.PathLike[str], with_opt: bool = True, strict: bool = True) -> Self:
         """Load what `save` wrote. A file that is missing or does not fit raises CheckpointError and changes nothing."""
@@ -44,6 +47,7 @@ class Keeping(LearnerSetup):
             unpack_optimizer(self.opt or self.create_opt(), tensors, meta["optimizer"])
         self.model.load_state_dict(weights, strict=strict)
         self.load_state_dict(meta["learner"])
+        unpack_callbacks(self.cbs, tensors, meta.get("callbacks", []))
         return self
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,12 +7,14 @@ import json
 import math
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fastlearn.errors import CheckpointError, near
+from fastlearn.training.callback import Callback
 from fastlearn.training.recorder import Recorder
 
 FORMAT = 1
@@ -161,6 +163,46 @@ def fitting_weights(
             "Make the learner with the same architecture and the same number of classes."
         )
     return weights
+
+
+def pack_callbacks(callbacks: Sequence[Callback]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    """What the callbacks say of their state: tensors by name (`callbacks/<place>/...`), and the rest as JSON."""
+    tensors: dict[str, torch.Tensor] = {}
+
+    def plain(value: Any, key: str) -> Any:
+        if isinstance(value, torch.Tensor):
+            tensors[key] = value
+            return {"tensor": key}
+        if isinstance(value, dict):
+            return {name: plain(part, f"{key}/{name}") for name, part in value.items()}
+        return [plain(part, f"{key}/{i}") for i, part in enumerate(value)] if isinstance(value, list) else value
+
+    said = [(repr(callback), callback.state_dict()) for callback in callbacks]
+    entries = [
+        {"callback": name, "state": json_safe(plain(state, f"callbacks/{place}"))}
+        for place, (name, state) in enumerate(said)
+        if state
+    ]
+    return tensors, entries
+
+
+def unpack_callbacks(
+    callbacks: Sequence[Callback], tensors: dict[str, torch.Tensor], entries: list[dict[str, Any]]
+) -> None:
+    """Give each callback the state that one of the same name said, in their order; others are left as they are."""
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, dict):
+            is_tensor = set(value) == {"tensor"}
+            return tensors[value["tensor"]] if is_tensor else {name: whole(part) for name, part in value.items()}
+        return [whole(part) for part in value] if isinstance(value, list) else value
+
+    waiting = list(callbacks)
+    for entry in entries:
+        match = next((callback for callback in waiting if repr(callback) == entry["callback"]), None)
+        if match is not None:
+            waiting.remove(match)
+            match.load_state_dict(whole(from_json(entry["state"])))
 
 
 def check_learner_state(state: Any, source: object) -> None:

@@ -6,6 +6,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tiny import assert_same, everything, halves, make_learner, shuffled, small_net, weights
 
+from fastlearn.callbacks.early_stopping import EarlyStoppingCallback
+from fastlearn.callbacks.ema import EMA
 from fastlearn.errors import CheckpointError
 from fastlearn.metrics import accuracy
 
@@ -47,3 +49,16 @@ def test_a_bad_optimizer_in_the_file_changes_nothing(tmp_path):
     with pytest.raises(CheckpointError, match="groups of parameters differ"):
         learner.load("halves")
     assert_same(everything(learner), before)
+
+
+def test_callbacks_say_their_state_and_take_it_back(tmp_path):
+    def make():
+        return make_learner(path=tmp_path, cbs=[EMA(decay=0.5), EarlyStoppingCallback(patience=9)])
+
+    learner = make().fit(2, 0.01)
+    learner.save("whole")
+    other = make().load("whole")
+    for ours, theirs in zip(other.cbs[-2:], learner.cbs[-2:], strict=True):
+        assert_same(ours.state_dict(), theirs.state_dict())
+    assert other.cbs[-2].n_steps == 10
+    assert make_learner(path=tmp_path).load("whole").epoch == 2  # a learner without these callbacks takes the rest
