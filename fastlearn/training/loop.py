@@ -186,6 +186,7 @@ def _set_batch(state: TrainState, batch: object, n_inp: int) -> None:
     if not isinstance(batch, (tuple, list)):
         batch = (batch,)
     state.batch = batch
+    state.outputs = state.loss = None  # frees the last graph before this one is built, so that its memory is reused
     state.inputs, state.targets = tuple(batch[:n_inp]), tuple(batch[n_inp:])
     if state.plan.channels_last:
         state.inputs = tuple(_channels_last(part) for part in state.inputs)
