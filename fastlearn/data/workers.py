@@ -295,6 +295,8 @@ def _obituary(processes: list[Any], slots: Any, reader: Reader) -> str:
 
 
 def _cause(exitcode: int) -> str:
+    if exitcode == 255:  # what a fork server says of a process whose end it could not learn
+        return "killed, often for a lack of memory"
     if exitcode >= 0:
         return f"exit code {exitcode}"
     try:
