@@ -235,7 +235,7 @@ class NotebookSearchView(NotebookView):
 
 def _make_view(form: Form, searching: bool = False) -> View | None:
     if form == "auto":
-        form = "notebook" if _in_notebook() else "terminal" if _is_terminal() else "lines"
+        form = "notebook" if in_notebook() else "terminal" if _is_terminal() else "lines"
     if form == "notebook":
         return NotebookSearchView() if searching else NotebookView()
     if form == "terminal":
@@ -243,7 +243,7 @@ def _make_view(form: Form, searching: bool = False) -> View | None:
     return None if searching else LinesView()
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """True in a Jupyter kernel, whose page can draw a display anew."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None

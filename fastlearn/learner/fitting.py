@@ -8,6 +8,7 @@ import numbers
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from fastlearn.callbacks.progress import in_notebook
 from fastlearn.data.checks import check_dataloaders
 from fastlearn.errors import ConfigError
 from fastlearn.learner.setup import LR, LearnerSetup
@@ -160,7 +161,7 @@ class Fitting(LearnerSetup):
         result = finder.result
         self.recorder.lr_finder = result  # before the suggestions, so that a curve without one can be looked at
         result.suggestions = suggest(result.lrs, result.losses, num_it, suggest_funcs)
-        if show_plot and _in_notebook():
+        if show_plot and in_notebook():
             self.recorder.plot_lr_find()
         suggested = NamedTuple("SuggestedLRs", [(name, float) for name in result.suggestions])  # type: ignore[misc]
         return suggested(*(float(lr) for lr, _ in result.suggestions.values()))
@@ -260,11 +261,3 @@ def check_epochs(n: Any, name: str = "number of epochs") -> int:
     if isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 0:
         raise ConfigError(f"The {name} is a whole number from 0, not {n!r}.")
     return int(n)
-
-
-def _in_notebook() -> bool:
-    import sys
-
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell is not None and shell.__class__.__name__ == "ZMQInteractiveShell"

@@ -189,10 +189,11 @@ def _set_batch(state: TrainState, batch: object, n_inp: int) -> None:
     state.outputs = state.loss = None  # frees the last graph before this one is built, so that its memory is reused
     state.inputs, state.targets = tuple(batch[:n_inp]), tuple(batch[n_inp:])
     if state.plan.channels_last:
-        state.inputs = tuple(_channels_last(part) for part in state.inputs)
+        state.inputs = tuple(as_channels_last(part) for part in state.inputs)
 
 
-def _channels_last(part: object) -> object:
+def as_channels_last(part: object) -> object:
+    """Pictures (batch, channels, height, width) in channels-last memory format; anything else as it is."""
     if isinstance(part, torch.Tensor) and part.ndim == 4:
         return part.contiguous(memory_format=torch.channels_last)
     return part

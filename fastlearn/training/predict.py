@@ -15,7 +15,7 @@ from fastlearn.runtime.device import to_cpu
 from fastlearn.runtime.precision import Precision
 from fastlearn.runtime.seed import RunKey
 from fastlearn.training.explain import is_out_of_memory
-from fastlearn.training.loop import set_training_mode
+from fastlearn.training.loop import as_channels_last, set_training_mode
 from fastlearn.training.state import count_samples
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def predict_loader(
                 parts = batch if isinstance(batch, (tuple, list)) else (batch,)
                 xs, ys = tuple(parts[:n_inp]), tuple(parts[n_inp:])
                 if channels_last:
-                    xs = tuple(_channels_last(x) for x in xs)
+                    xs = tuple(as_channels_last(x) for x in xs)
                 out = _run(model, xs, precision)
                 out = out.float() if isinstance(out, torch.Tensor) and out.is_floating_point() else out
                 outputs.append(to_cpu(out))
@@ -97,12 +97,6 @@ def _run(model: nn.Module, xs: tuple[Any, ...], precision: Precision) -> Any:
             f"{precision.device.type.upper()} ran out of memory with a batch of {size} in prediction. Predict in "
             f"smaller batches: learn.get_preds(dl=dls.test_dl(items, bs={max(1, size // 2)}))."
         ) from error
-
-
-def _channels_last(x: Any) -> Any:
-    if isinstance(x, torch.Tensor) and x.ndim == 4:
-        return x.contiguous(memory_format=torch.channels_last)
-    return x
 
 
 def _join(parts: list[Any]) -> Any:
