@@ -69,6 +69,7 @@ class Measure:
     reference: str
     scale: Mapping[str, float] = field(default_factory=dict)
     differences: Sequence[str] = ()  # figures whose difference to the reference is of interest, beside the ratio
+    alone: Sequence[str] = ()  # figures that are compared already, so that a ratio of them would say nothing
     rounds: int = 7
     threads: int = 1
     warmup: int = 1
@@ -213,7 +214,7 @@ def main(measure: Measure, argv: Sequence[str] | None = None) -> None:
     finally:
         if measure.after:
             measure.after(options)
-    report = summarise(measure.units, measure.reference, measure.differences, rounds) | {
+    report = summarise(measure.units, measure.reference, measure.differences, rounds, measure.alone) | {
         "measure": measure.name,
         "title": measure.title,
         "settings": {"rounds": options.rounds, "threads": options.threads, "argv": list(argv)},

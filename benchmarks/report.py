@@ -43,7 +43,9 @@ class Spread:
         return {"median": self.median, "q25": self.low, "q75": self.high}
 
 
-def summarise(units: Mapping[str, str], reference: str, differences: Sequence[str], rounds: Rounds) -> dict[str, Any]:
+def summarise(
+    units: Mapping[str, str], reference: str, differences: Sequence[str], rounds: Rounds, alone: Sequence[str] = ()
+) -> dict[str, Any]:
     """Medians and quartiles of each figure, of its ratio to the reference, and of the differences asked for."""
     base = rounds.get(reference)
     contestants: dict[str, Any] = {}
@@ -54,7 +56,7 @@ def summarise(units: Mapping[str, str], reference: str, differences: Sequence[st
             if not own:
                 continue
             entry: dict[str, Any] = Spread.of(own).to_json() | {"min": min(own)}
-            if base and name != reference:
+            if base and name != reference and figure not in alone:
                 other = [row[figure] for row in base[: len(own)]]
                 if all(other):
                     entry["ratio"] = Spread.of([a / b for a, b in zip(own, other, strict=True)]).to_json()
@@ -67,6 +69,7 @@ def summarise(units: Mapping[str, str], reference: str, differences: Sequence[st
         "reference": reference,
         "units": dict(units),
         "differences": list(differences),
+        "alone": list(alone),
         "contestants": contestants,
     }
 
@@ -76,12 +79,13 @@ def table(report: Mapping[str, Any]) -> str:
     reference, differences = report["reference"], report["differences"]
     rows = [["contestant"]]
     for figure, unit in report["units"].items():
-        rows[0] += [f"{figure}, {unit}", f"× {reference}"]
+        rows[0] += [f"{figure}, {unit}"] + ([] if figure in report["alone"] else [f"× {reference}"])
         rows[0] += [f"over {reference}, {unit}"] if figure in differences else []
     for name, figures in report["contestants"].items():
         rows.append([name])
         for figure in report["units"]:
-            rows[-1] += cells(figures.get(figure, {}), figure in differences)
+            found = cells(figures.get(figure, {}), figure in differences)
+            rows[-1] += found[:1] if figure in report["alone"] else found
     return "\n".join(markdown(rows))
 
 

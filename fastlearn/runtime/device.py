@@ -35,7 +35,8 @@ def as_device(device: Any = None) -> torch.device:
 
 def to_device(nested: Any, device: torch.device | str | None = None, non_blocking: bool = False) -> Any:
     """The same nesting of tuples, lists and dicts with every tensor on `device` (default: `default_device()`)."""
-    device = default_device() if device is None else torch.device(device)
+    if not isinstance(device, torch.device):
+        device = default_device() if device is None else torch.device(device)
     return _map_tensors(nested, device, non_blocking)
 
 
@@ -48,7 +49,10 @@ def to_cpu(nested: Any) -> Any:
 
 def _map_tensors(nested: Any, device: torch.device, non_blocking: bool) -> Any:
     if isinstance(nested, torch.Tensor):
-        return nested.to(device, non_blocking=non_blocking)
+        # to() asks the dispatcher, half a microsecond a tensor, even where there is nothing to move
+        return nested if nested.device == device else nested.to(device, non_blocking=non_blocking)
+    if type(nested) is tuple:  # what a batch most often is
+        return tuple([_map_tensors(part, device, non_blocking) for part in nested])
     return _rebuild(nested, lambda part: _map_tensors(part, device, non_blocking))
 
 

@@ -10,6 +10,7 @@ import numbers
 import os
 import random
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,12 @@ def derive(seed: int, *keys: int | str) -> int:
         number = key if isinstance(key, int) else zlib.crc32(key.encode()) | 1 << 40
         state = _mix(state ^ _mix(number & _MASK))
     return state >> 1
+
+
+def numbered(seed: int) -> Callable[[int], int]:
+    """`derive(seed, number)` as a function of the number, with the seed's own share done once."""
+    start = _mix(seed & _MASK)
+    return lambda number: _mix(start ^ _mix(number)) >> 1
 
 
 class _Words(np.random.bit_generator.ISeedSequence):
