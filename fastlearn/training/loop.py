@@ -7,6 +7,7 @@ once.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -15,12 +16,11 @@ import torch
 from torch import nn
 
 from fastlearn.errors import TrainingError
-from fastlearn.runtime.interrupt import DeferredInterrupt
-from fastlearn.runtime.seed import RunKey, derive
+from fastlearn.runtime.seed import RunKey, numbered
 from fastlearn.training.callback import EventMethods
 from fastlearn.training.explain import explain, not_scalar
-from fastlearn.training.hypers import set_hypers
-from fastlearn.training.state import TrainState
+from fastlearn.training.hypers import ScheduledHypers
+from fastlearn.training.state import TrainState, clear_grads
 
 StepFunction = Callable[[TrainState], None]
 
@@ -47,16 +47,17 @@ def run_fit(state: TrainState, step: StepFunction) -> None:
     The first Ctrl-C ends the fit after the step in progress, a second one at once.
     """
     plan, events = state.plan, state.events
-    state.stop, state.error, state.fit_step, state.loss_func = False, None, 0, plan.loss_func
-    state.optimizer.zero_grad(set_to_none=True)
+    state.stop, state.stop_story, state.error = False, False, None
+    state.fit_step, state.loss_func = 0, plan.loss_func
+    clear_grads(state.optimizer)
     state.recorder.start_fit([metric.name for metric in plan.metrics], plan.valid is not None)
     generators = _save_generators(state.device)
-    with DeferredInterrupt() as interrupt:
+    with state.interrupt as interrupt:
         try:
             call(events.before_fit, state)
             for fit_epoch in range(plan.start_epoch, plan.n_epochs):
                 state.fit_epoch, state.fit_step = fit_epoch, fit_epoch * plan.steps_per_epoch
-                run_epoch(state, step, interrupt)
+                run_epoch(state, step)
                 interrupt.check()  # one that came while callbacks ran at the epoch's end
                 if state.stop:
                     break
@@ -73,14 +74,14 @@ def run_fit(state: TrainState, step: StepFunction) -> None:
         interrupt.check()
 
 
-def run_epoch(state: TrainState, step: StepFunction, interrupt: DeferredInterrupt) -> None:
+def run_epoch(state: TrainState, step: StepFunction) -> None:
     """One epoch: train on every batch, validate, record."""
     started = time.perf_counter()
     state.recorder.start_epoch(state)
-    train_pass(state, step, interrupt)
+    train_pass(state, step)
     state.values = {"train_loss": state.recorder.smooth_loss()}
     if state.plan.valid is not None:
-        state.values |= valid_pass(state, step, interrupt)
+        state.values |= valid_pass(state, step)
         call(state.events.after_validate, state)
     state.recorder.end_epoch(state, time.perf_counter() - started)
     # The counter moves before the callbacks: what they save at the end of an epoch goes on with the next one.
@@ -88,14 +89,14 @@ def run_epoch(state: TrainState, step: StepFunction, interrupt: DeferredInterrup
     call(state.events.after_epoch, state)
 
 
-def train_pass(state: TrainState, step: StepFunction, interrupt: DeferredInterrupt) -> None:
+def train_pass(state: TrainState, step: StepFunction) -> None:
     """Train on every batch of the epoch, or until a stop is asked for."""
     plan, events, optimizer = state.plan, state.events, state.optimizer
-    schedule, recorder = plan.schedule, state.recorder
+    recorder, interrupt = state.recorder, state.interrupt
+    hypers = ScheduledHypers(plan.schedule.hypers, max(1, plan.n_steps), optimizer) if plan.schedule else None
     key = RunKey(plan.seed, plan.stream, state.epoch)
-    step_seed = key.derive("step")
-    reseed = _reseeder(state.device)
-    n_inp, n_steps = plan.train.n_inp, max(1, plan.n_steps)
+    step_seed, reseed = numbered(key.derive("step")), _reseeder(state.device)
+    n_inp = plan.train.n_inp
     _enter_phase(state, "train", len(plan.train))
     call(events.before_epoch, state)
     batches = plan.train.batches(key)
@@ -103,9 +104,9 @@ def train_pass(state: TrainState, step: StepFunction, interrupt: DeferredInterru
         for index, batch in enumerate(batches):
             state.batch_index, state.stepped = index, False
             _set_batch(state, batch, n_inp)
-            reseed(derive(step_seed, index))
-            if schedule is not None:
-                set_hypers(optimizer, **schedule.hypers(state.fit_step / n_steps))
+            reseed(step_seed(index))
+            if hypers is not None:
+                hypers.set(state.fit_step)
             for event in events.before_batch:
                 event(state)
             step(state)
@@ -120,8 +121,8 @@ def train_pass(state: TrainState, step: StepFunction, interrupt: DeferredInterru
 
 
 @torch.no_grad()
-def valid_pass(state: TrainState, step: StepFunction, interrupt: DeferredInterrupt | None = None) -> dict[str, float]:
-    """The validation loss (mean over samples) and the metrics of `state.plan`, by name.
+def valid_pass(state: TrainState, step: StepFunction) -> dict[str, float]:
+    """The validation loss (mean over samples) and the metrics of `state.plan`, by name; NaN if it was skipped.
 
     `no_grad` and not `inference_mode`, because a module may keep a tensor made here and train with it later.
     """
@@ -131,7 +132,7 @@ def valid_pass(state: TrainState, step: StepFunction, interrupt: DeferredInterru
     loss_sum, n_samples = torch.zeros((), device=state.device), 0
     for metric in plan.metrics:
         metric.reset()
-    training_batch = state.batch_index
+    training_batch, state.skip_validation = state.batch_index, False
     _enter_phase(state, "valid", len(plan.valid))
     batches = plan.valid.batches(RunKey(plan.seed, "valid", 0))
     with closing(batches):  # type: ignore[type-var]
@@ -153,9 +154,12 @@ def valid_pass(state: TrainState, step: StepFunction, interrupt: DeferredInterru
                 metric.update(state.outputs, *state.targets)
             for event in events.after_batch:
                 event(state)
-            if interrupt is not None:
-                interrupt.check()
+            state.interrupt.check()
+            if state.skip_validation:
+                break
     state.phase, state.batch_index = "train", training_batch
+    if state.skip_validation:
+        return dict.fromkeys(["valid_loss", *(metric.name for metric in plan.metrics)], math.nan)
     valid_loss = float(loss_sum) / n_samples if n_samples else float("nan")
     return {"valid_loss": valid_loss} | {metric.name: metric.value for metric in plan.metrics}
 
@@ -215,7 +219,7 @@ def set_training_mode(model: nn.Module, training: bool, eval_modules: Iterable[n
 
 def _abandon_step(state: TrainState) -> None:
     """After an error: drop half-made gradients, and give the next fit an epoch number that was not used."""
-    state.optimizer.zero_grad(set_to_none=True)
+    clear_grads(state.optimizer)
     state.precision.reset()
     if state.recorder.epoch_open:
         state.recorder.abandon_epoch(state)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from array import array
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from fastlearn.errors import TrainingError
+from fastlearn.training.steering import Intervention
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +29,8 @@ class Recorder:
 
     `losses` (smoothed), `raw_losses`, `lrs` and `moms` have one entry a training batch of the last fit, the rates being
     those of the last group of layers; `values` has one row an epoch of the last fit, in the order of `metric_names`.
-    `fine_tune` counts as one fit of two phases. `history()` is a DataFrame of every epoch of the learner's life.
+    `fine_tune` counts as one fit of two phases. `history()` is a DataFrame of every epoch of the learner's life, and
+    `interventions` lists what was done to its trainings by hand.
     """
 
     def __init__(self) -> None:
@@ -35,6 +39,7 @@ class Recorder:
         self.metric_names: list[str] = ["epoch", "train_loss", "valid_loss", "time"]
         self.epoch_open = False
         self.lr_finder: LRFinderResult | None = None
+        self.interventions: list[Intervention] = []
         self._keep = False
         self._clear()
 
@@ -70,9 +75,14 @@ class Recorder:
         self._lrs.append(group["lr"])
         self._moms.append(group["betas"][0] if "betas" in group else group.get("momentum", math.nan))
         loss = state.loss
-        self._pending.append(loss.detach() if loss is not None else torch.tensor(float("nan")))
-        if len(self._pending) >= _FLUSH_EVERY:
-            self._flush()
+        if loss is None:
+            self._add(math.nan)
+        elif loss.is_cpu:  # nothing to wait for: a number is cheaper to keep than a tensor
+            self._add(loss.item())
+        else:
+            self._pending.append(loss.detach())
+            if len(self._pending) >= _FLUSH_EVERY:
+                self._flush()
 
     def end_epoch(self, state: TrainState, seconds: float) -> None:
         """Add the epoch's row."""
@@ -91,11 +101,14 @@ class Recorder:
             return
         losses = torch.stack([loss.float().reshape(()) for loss in self._pending]).tolist()
         self._pending.clear()
-        self._raw.extend(losses)
         for loss in losses:
-            self._count += 1
-            self._average = _BETA * self._average + (1 - _BETA) * loss
-            self._smooth.append(self._average / (1 - _BETA**self._count))
+            self._add(loss)
+
+    def _add(self, loss: float) -> None:
+        self._count += 1
+        self._average = _BETA * self._average + (1 - _BETA) * loss
+        self._raw.append(loss)
+        self._smooth.append(self._average / (1 - _BETA**self._count))
 
     def final_value(self, name: str) -> float:
         """The last epoch's `valid_loss`, `train_loss` or metric of that name; NaN when there is none."""
@@ -105,6 +118,11 @@ class Recorder:
         """The smoothed training loss now: an exponential mean (beta .98, debiased) since the start of the fit."""
         self._flush()
         return self._smooth[-1] if self._smooth else float("nan")
+
+    @property
+    def n_batches(self) -> int:
+        """Training batches of the last fit so far."""
+        return len(self._lrs)
 
     @property
     def losses(self) -> list[float]:
@@ -132,6 +150,12 @@ class Recorder:
     def hps(self) -> dict[str, list[float]]:
         """The scheduled hyperparameters of the last fit by name."""
         return {"lr": self.lrs, "mom": self.moms}
+
+    def columns(self, start: int = 0) -> list[np.ndarray]:
+        """Raw losses, smoothed losses, learning rates and momenta of the last fit from batch `start` on, as copies."""
+        self._flush()
+        # A view of an array that still grows would forbid it to; the copy lets go of it at once.
+        return [np.asarray(column)[start:].copy() for column in (self._raw, self._smooth, self._lrs, self._moms)]
 
     def history(self) -> pd.DataFrame:
         """One row an epoch of the learner's life: fit, epoch, train_loss, valid_loss, the metrics, time in seconds."""
@@ -185,6 +209,7 @@ class Recorder:
             "smooth_losses": self._smooth.tolist(),
             "lrs": self.lrs,
             "moms": self.moms,
+            "interventions": [dataclasses.asdict(one) for one in self.interventions],
             "average": self._average,
             "count": self._count,
         }
@@ -198,3 +223,4 @@ class Recorder:
         self._raw, self._smooth = array("f", state["raw_losses"]), array("f", state["smooth_losses"])
         self._lrs, self._moms = array("d", state["lrs"]), array("d", state["moms"])
         self._average, self._count = float(state["average"]), int(state["count"])
+        self.interventions = [Intervention(**one) for one in state.get("interventions", [])]

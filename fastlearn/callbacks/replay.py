@@ -1,0 +1,55 @@
+"""A training that was steered by hand, steered the same way again by code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from fastlearn.errors import ConfigError
+from fastlearn.training.callback import Callback
+from fastlearn.training.steering import Intervention, Steering
+
+if TYPE_CHECKING:
+    from fastlearn.training.state import TrainState
+
+
+class Replay(Callback):
+    """Does again what was done to a training by hand, at the same steps: the weights get the same bits.
+
+    Take `learn.recorder.interventions` of the steered run, and give them to the same call on a learner with the same
+    seed, data and number of steps done. Stops, changed rates and skipped validations are repeated; pauses are not.
+
+    >>> steered = learn.recorder.interventions
+    >>> again.fit_one_cycle(5, cbs=Replay(steered))
+    """
+
+    order = 46  # where the dashboard acts
+
+    def __init__(self, interventions: Iterable[Intervention | dict[str, Any]]) -> None:
+        self.interventions = [_intervention(one) for one in interventions]
+        self._steering, self._left = Steering(), list(self.interventions)
+
+    def before_fit(self, state: TrainState) -> None:
+        self._steering.begin(state)
+        self._left = [one for one in self.interventions if one.step > state.step]
+
+    def before_batch(self, state: TrainState) -> None:
+        self._steering.before_batch(state)
+
+    def after_batch(self, state: TrainState) -> None:
+        if self._left:
+            self._left = self._steering.replay(self._left, state)
+
+    def after_fit(self, state: TrainState) -> None:
+        self._steering.end(state)
+
+
+def _intervention(one: Any) -> Intervention:
+    if isinstance(one, Intervention):
+        return one
+    try:
+        return Intervention(**one)
+    except TypeError:
+        raise ConfigError(
+            f"Replay takes learn.recorder.interventions, a list of Intervention or of dictionaries, not {one!r}."
+        ) from None
