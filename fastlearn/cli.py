@@ -1,16 +1,20 @@
 """The console command `fastlearn`: demo, train, predict, check.
 
 Exit codes: 0 all is well; 1 a picture could not be answered, or the check found errors; 2 the command cannot work as
-it was typed; 130 Ctrl-C. torch is imported only by a command that needs it, so `--help` is there at once.
+it was typed; 130 Ctrl-C; 143 SIGTERM. torch is imported only by a command that needs it, so `--help` is there at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from fastlearn.errors import ConfigError, FastlearnError, ImageError
@@ -34,8 +38,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold signs that the terminal cannot show
-    parser = _parser()
     typed = sys.argv[1:] if argv is None else argv
+    with _ended_like_ctrl_c() as ended:
+        try:
+            return _run(typed)
+        except KeyboardInterrupt:
+            if argv is None:  # the process ends now, and a second Ctrl-C would only break into that
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+            print("\nTerminated." if ended() else "\nInterrupted.", file=sys.stderr)
+            return 143 if ended() else 130
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """While entered, SIGTERM does what Ctrl-C does, so that what was begun is cleaned up; tells whether it came."""
+    came = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        on_ctrl_c = signal.getsignal(signal.SIGINT)
+        if not callable(on_ctrl_c):  # ignored, as in a background job
+            raise KeyboardInterrupt
+        on_ctrl_c(signal.SIGINT, frame)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield lambda: came
+        return
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield lambda: came
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _run(typed: Sequence[str]) -> int:
+    """The command that was typed; every error but Ctrl-C becomes a message and an exit code."""
+    parser = _parser()
     if not typed:
         parser.print_help(sys.stderr)
         return 2
@@ -44,9 +84,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = int(args.run(args))
         sys.stdout.flush()  # here, where its errors have an answer, and not while Python ends
         return code
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # whoever read our output has seen enough, as in `fastlearn predict … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -112,6 +149,9 @@ def _demo(args: argparse.Namespace) -> int:
     return 0
 
 
+_WRONG_NAMES = "only warn of files of another format than their name says (a PNG called .jpg)"
+
+
 # train
 
 
@@ -132,18 +172,32 @@ def _add_train(commands: Any) -> None:
     add("--lr", type=float, default=2e-3, metavar="RATE", help="the learning rate of the head (%(default)s)")
     add("--augment", action="store_true", help="flip, turn, zoom and light the training pictures at random")
     add("--valid-pct", type=float, metavar="SHARE", help="validate on this random share of all pictures, as 0.2")
-    add("--skip-bad", action="store_true", help="leave unreadable files out; otherwise they are named and refused")
+    add(
+        "--skip-bad",
+        action="store_true",
+        help="leave unreadable and wrongly named files out; otherwise they are named and refused",
+    )
+    add("--allow-wrong-names", action="store_true", help=_WRONG_NAMES)
     add("--seed", type=int, default=0, metavar="N", help="of split, head and order: one seed, one model (%(default)s)")
     add("--workers", type=int, metavar="N", help="threads that read pictures (one a processor, at most 8)")
 
 
 def _train(args: argparse.Namespace) -> int:
     print(f"Reading {_shown(args.path)} …", flush=True)  # loading PyTorch takes seconds
+    from fastlearn.runtime.disk import folder_to_fill
+
     out = _out_folder(args)
+    with folder_to_fill(out, "Name another with --out DIR."):
+        _out_folder(args)  # again: another process may have written there before it was ours
+        return _train_into(out, args)
+
+
+def _train_into(out: Path, args: argparse.Namespace) -> int:
     if args.epochs < 1:
         raise ConfigError(f"--epochs {args.epochs}: train for 1 or more.")
     from fastlearn.export.model_folder import CARD, WEIGHTS
     from fastlearn.paths import printable
+    from fastlearn.runtime.disk import lacking
     from fastlearn.vision.export import save_model_folder
 
     dls = _loaders(args)
@@ -154,6 +208,9 @@ def _train(args: argparse.Namespace) -> int:
     sizes = f"{len(dls.train_ds):,} pictures to train on, {len(dls.valid_ds):,} to validate, {len(dls.vocab)} classes"
     print(f"{sizes}; {args.arch} on {dls.device}", flush=True)
     learn = _learner(args, dls)
+    n_bytes = sum(tensor.nbytes for tensor in learn.model.state_dict().values())
+    if missing := lacking(out, n_bytes):  # said now, and not after an hour of training
+        raise ConfigError(f"No room for the model. {missing} Free some space, or name a folder elsewhere: --out DIR.")
     learn.fine_tune(args.epochs, args.lr)
     save_model_folder(learn, out, _story(args, learn))
     sample = dls.valid_ds.items[0]
@@ -192,7 +249,7 @@ def _loaders(args: argparse.Namespace) -> DataLoaders:
         batch_tfms=aug_transforms() if args.augment else None,
         bs=args.bs,
         num_workers=args.workers,
-        on_error="skip" if args.skip_bad else "raise",
+        on_error="skip" if args.skip_bad else "warn" if args.allow_wrong_names else "raise",
     )
     n_train = len(made.train_ds)
     few = args.bs is None and n_train < BS * STEPS
@@ -287,11 +344,12 @@ def _add_check(commands: Any) -> None:
     parser = _command(commands, "check", _check, what, f"{_FOLDERS}\n\nExit code 1 if there are errors.")
     parser.add_argument("path", type=Path, metavar="PATH", help="the folder of pictures")
     parser.add_argument("--quick", action="store_true", help="decode suspicious files only")
+    parser.add_argument("--allow-wrong-names", action="store_true", help=_WRONG_NAMES)
 
 
 def _check(args: argparse.Namespace) -> int:
     from fastlearn.data.checks import check_folder
 
-    report = check_folder(args.path, thorough=not args.quick)
+    report = check_folder(args.path, thorough=not args.quick, wrong_name="warn" if args.allow_wrong_names else "raise")
     print(report)
     return 0 if report.ok else 1

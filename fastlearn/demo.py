@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastlearn.errors import ConfigError
 from fastlearn.paths import printable
+from fastlearn.runtime.disk import lacking, write_whole
 
 if TYPE_CHECKING:
     from fastlearn.learner import Learner
@@ -110,12 +112,15 @@ def _keep(file: Path, what: str) -> None:
     """Write the current figure as a PNG, and print where."""
     import matplotlib.pyplot as plt
 
-    figure = plt.gcf()
-    try:
-        figure.savefig(file, dpi=110, bbox_inches="tight", pad_inches=0.12, facecolor="white")
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot write {printable(file)}: {error.strerror}. Name another folder: --out DIR."
-        ) from error
+    figure, drawn = plt.gcf(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110, bbox_inches="tight", pad_inches=0.12, facecolor="white")
     plt.close(figure)
+    try:
+        write_whole({file: drawn.getvalue()})
+    except OSError as error:
+        missing = lacking(file.parent, len(drawn.getvalue()))
+        raise ConfigError(
+            f"Cannot write {printable(file)}: {error.strerror}.{f' {missing}' if missing else ''} "
+            "Name another folder: --out DIR."
+        ) from error
     print(f"  {printable(file)}  {what}", flush=True)

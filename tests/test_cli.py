@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fastlearn.cli import main
+from fastlearn.runtime.disk import folder_to_fill
 
 SMALL = ["--arch", "mobilenetv3_small_050", "--no-pretrained", "--size", "32", "--epochs", "1", "--workers", "0"]
 ODD = ["plain.png", "two words.png", "名前 é.png", "a\nline.png", "-dash.png", "q'uote\".png", "😀.png"]
@@ -105,6 +108,15 @@ def test_check_reports_and_changes_nothing(tmp_path: Path, capsys: pytest.Captur
     assert snapshot(root) == before
 
 
+def test_check_of_wrong_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_pictures(tmp_path / "pets", ["1.png", "2.png", "3.png"])
+    (root / "蓝" / "1.png").rename(root / "蓝" / "1.jpg")
+    assert main(["check", str(root)]) == 1
+    assert "1.jpg is PNG" in capsys.readouterr().out
+    assert main(["check", "--allow-wrong-names", str(root)]) == 0
+    assert "1.jpg is PNG" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -168,6 +180,50 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     monkeypatch.setattr("fastlearn.data.checks.check_folder", interrupted)
     assert main(["check", "x"]) == 130
     assert "Interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")]
+)
+@pytest.mark.parametrize("where", ["fastlearn.learner.Learner.fine_tune", "fastlearn.vision.export.save_model_folder"])
+def test_an_interrupted_training_leaves_nothing(
+    pictures: Path, tmp_path: Path, number: int, code: int, said: str, where: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(where, lambda *_, **__: signal.raise_signal(number))
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    assert main(["train", str(pictures), *SMALL, "--out", str(tmp_path / "a" / "model")]) == code
+    assert capsys.readouterr().err.strip().splitlines()[-1] == said
+    assert list(tmp_path.iterdir()) == []
+    assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+
+
+def test_a_job_that_ignores_ctrl_c_can_be_terminated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastlearn.data.checks.check_folder", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert main(["check", "x"]) == 143
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_training_into_the_same_folder_is_refused(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with folder_to_fill(tmp_path / "m", "…"):
+        assert main(["train", str(pictures), *SMALL, "--out", str(tmp_path / "m")]) == 2
+    assert "Another process is writing to" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_before_the_training(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=10**9, free=100))
+    monkeypatch.setattr("fastlearn.learner.Learner.fine_tune", None)
+    assert main(["train", str(pictures), *SMALL, "--out", str(tmp_path / "m")]) == 2
+    err = capsys.readouterr().err
+    assert "No room for the model. It takes" in err and "100 bytes are free" in err and "--out DIR" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:

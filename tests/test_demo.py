@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -37,3 +39,14 @@ def test_paths_are_told_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_cells_of_the_table() -> None:
     assert [demo._cell(value) for value in (3, 0.12345)] == ["3", "0.123"]
+
+
+def test_a_full_disk_leaves_no_half_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    plt.plot([1, 2])
+    with pytest.raises(ConfigError, match=r"Cannot write .*a\.png: No space left on device"):
+        demo._keep(tmp_path / "a.png", "a line")
+    assert list(tmp_path.iterdir()) == [] and plt.get_fignums() == []

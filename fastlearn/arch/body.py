@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fastlearn.arch.head import Features, Layout
 from fastlearn.errors import ConfigError
+from fastlearn.runtime.modes import kept_modes
 
 Cut = int | Callable[[nn.Module], nn.Module]
 _GLOBAL_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
@@ -130,14 +131,9 @@ def _groups(parts: list[list[nn.Module]]) -> list[list[nn.Parameter]]:
 
 @contextmanager
 def _dry(body: nn.Module) -> Iterator[None]:
-    training = {module: module.training for module in body.modules()}
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            body.eval()
-            yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with kept_modes(body), torch.random.fork_rng(devices=[]), torch.no_grad():
+        body.eval()
+        yield
 
 
 def _sizes(body: nn.Module) -> tuple[int, ...]:

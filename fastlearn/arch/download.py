@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import urllib.error
@@ -17,6 +18,7 @@ from torch import Tensor
 from fastlearn.arch.lite0 import LITE0
 from fastlearn.arch.weights_file import check_hash, reason_of
 from fastlearn.errors import WeightsError
+from fastlearn.paths import printable
 
 _PROBE_S = 4.0  # how long a host may take to answer before we say that there is no network
 STALL_S = 20.0  # how long a download may stand still
@@ -34,7 +36,14 @@ def from_torch_hub(name: str, url: str) -> dict[str, Tensor]:
     try:
         with stall_limit(STALL_S):
             return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
-    except Exception as error:  # network, disk, hash: all of them mean that there are no weights
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise no_weights(name, url, reason_of(error), f"put {url} at {target}") from None
+        raise WeightsError(
+            f"Cannot keep the pretrained weights of {name} in {printable(target.parent)}: {error.strerror}. "
+            "Set the environment variable TORCH_HOME to a folder with room that you may write to."
+        ) from None
+    except Exception as error:  # network and hash: all of them mean that there are no weights
         raise no_weights(name, url, reason_of(error), f"put {url} at {target}") from None
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from fastlearn.errors import ConfigError
+from fastlearn.errors import ConfigError, TrainingError
+from fastlearn.runtime.disk import write_whole
 from fastlearn.training.callback import Callback
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ class CSVLogger(Callback):
     """Writes one row an epoch to `path/fname`: epoch, train_loss, valid_loss, the metrics, time in seconds.
 
     Each row is on the disk before the next epoch begins. A new fit starts the file anew unless `append`; the second
-    phase of `fine_tune` and a resumed fit go on with it. Raises ConfigError if a file to append to has other columns.
+    phase of `fine_tune` and a resumed fit go on with it. Raises ConfigError if a file to append to has other columns,
+    TrainingError when a row cannot be written.
 
     >>> log = CSVLogger()
     >>> learn.fit(3, cbs=log)
@@ -34,7 +37,7 @@ class CSVLogger(Callback):
     def __init__(self, fname: str | os.PathLike[str] = "history.csv", append: bool = False) -> None:
         self.fname, self.append = Path(fname), append
         self.path: Path | None = None
-        self._file: IO[str] | None = None
+        self._file: io.FileIO | None = None
         self._fit: tuple[Recorder | None, int] = None, -1
 
     def before_fit(self, state: TrainState) -> None:
@@ -43,15 +46,14 @@ class CSVLogger(Callback):
         goes_on = self.append or state.plan.start_epoch > 0 or self._fit == (state.recorder, state.recorder.fits)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            has_rows = goes_on and _keep_whole_rows(self.path, columns)
-            self._file = self.path.open("a" if has_rows else "w", newline="", encoding="utf-8")
+            if not (goes_on and _keep_whole_rows(self.path, columns)):
+                write_whole({self.path: _line(columns)})  # a full disk leaves an older table as it was
+            self._file = self.path.open("ab", buffering=0)
         except OSError as error:
             raise ConfigError(
                 f"Cannot write {self.path}: {error.strerror}. Give another fname, or the learner another path."
             ) from error
         self._fit = state.recorder, state.recorder.fits
-        if not has_rows:
-            self._write(columns)
 
     def after_epoch(self, state: TrainState) -> None:
         row = state.recorder.epochs[-1]
@@ -71,12 +73,25 @@ class CSVLogger(Callback):
         return pd.read_csv(self.path)
 
     def _write(self, values: list[Any]) -> None:
-        assert self._file is not None
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(values)
-        self._file.write(line.getvalue())  # the whole row at once: a kill leaves it or not, seldom a part
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        assert self._file is not None and self.path is not None
+        line, whole = _line(values), os.fstat(self._file.fileno()).st_size
+        try:
+            while line:  # the whole row at once: a kill leaves it or not, seldom a part
+                line = line[self._file.write(line) or 0 :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                self._file.truncate(whole)
+            raise TrainingError(
+                f"Cannot write a row to {self.path}: {error.strerror}. Its earlier rows are whole. "
+                "Free some space, or fit without CSVLogger; learn.recorder has every epoch."
+            ) from error
+
+
+def _line(values: list[Any]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _keep_whole_rows(path: Path, columns: list[str]) -> bool:

@@ -49,6 +49,7 @@ class ProgressCallback(Callback):
         fit = state.recorder, state.recorder.fits
         goes_on, self._fit = self._fit == fit and self._view is not None, fit
         if not self.visible or state.plan.n_epochs <= state.plan.start_epoch:
+            self._view = self._view if goes_on else None
             return
         if not goes_on:
             self._view = self._choose_view(state)
@@ -187,8 +188,8 @@ class NotebookView:
 
     is_live = True
 
-    def __init__(self) -> None:
-        self._handle: Any = None
+    def __init__(self, handle: Any = None) -> None:
+        self._handle: Any = handle  # of a display that is there already
 
     def start(self, state: TrainState, seconds: float) -> None:
         self._show(state, _where(state))

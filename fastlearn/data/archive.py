@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import pathlib
+import secrets
 import shutil
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from fastlearn.data.progress import progress_line
 from fastlearn.errors import DownloadError
@@ -20,7 +21,9 @@ from fastlearn.paths import printable
 CHUNK = 1 << 20
 MAX_RATIO = 200  # pictures hardly shrink; text shrinks tenfold; a bomb a thousandfold
 ALWAYS_ALLOWED = 1 << 30  # bytes: a small archive may unpack to this much whatever its ratio
+LEAST = 512  # bytes that a member counts for: empty files by the million fill a disk's table of files
 SPARE = 64 << 20  # bytes left free on the disk
+MAX_HEADER = 1 << 20  # bytes of a tar member's name or properties
 UNPACKING = ".unpacking-"
 
 
@@ -34,33 +37,34 @@ def extract(archive: str | os.PathLike[str], dest: str | os.PathLike[str], progr
     >>> extract("pets.tgz", "data/pets")
     """
     archive, dest = pathlib.Path(archive), pathlib.Path(dest)
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    for left in dest.parent.glob(f".{dest.name}{UNPACKING}*"):  # of a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    into = pathlib.Path(tempfile.mkdtemp(prefix=f".{dest.name}{UNPACKING}", dir=dest.parent))
-    try:
-        with _explained(archive, into), progress_line(None, f"unpacking {archive.name}", "B", progress) as line:
-            _unpack(archive, into, line)
-            os.replace(_single_folder(into), dest)
-    finally:
-        shutil.rmtree(into, ignore_errors=True)
+    into = dest.parent / f".{dest.name}{UNPACKING}{secrets.token_hex(4)}"
+    with (
+        _explained(archive, dest.parent, into),
+        progress_line(None, f"unpacking {archive.name}", "B", progress) as line,
+    ):
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        for left in dest.parent.glob(f".{glob.escape(dest.name)}{UNPACKING}*"):  # of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        into.mkdir()
+        _unpack(archive, into, line)
+        os.replace(_single_folder(into), dest)
 
 
 def _unpack(archive: pathlib.Path, into: pathlib.Path, line: Any) -> None:
     budget = max(archive.stat().st_size * MAX_RATIO, ALWAYS_ALLOWED)
     for name, size, content in _members(archive, into):
         target = _inside(into, name, archive)
-        if content is None:
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        budget -= size
+        budget -= max(size, LEAST)
         if budget < 0:
             raise DownloadError(
                 f"{printable(archive)} unpacks to more than {MAX_RATIO} times its size: perhaps a decompression bomb. "
                 "Nothing was kept. If you trust it, unpack it yourself and pass the folder."
             )
+        if content is None:
+            target.mkdir(parents=True, exist_ok=True)
+            continue
         if size > CHUNK and size + SPARE > shutil.disk_usage(into).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise DownloadError(disk_full(into.parent, f"unpack {printable(archive)}", size + SPARE))
         target.parent.mkdir(parents=True, exist_ok=True)
         with content, open(target, "wb") as file:
             shutil.copyfileobj(content, file, CHUNK)
@@ -70,7 +74,7 @@ def _unpack(archive: pathlib.Path, into: pathlib.Path, line: Any) -> None:
 def _members(archive: pathlib.Path, into: pathlib.Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
     """(name, bytes, open content) of each member; a folder has no content."""
     try:
-        tar = tarfile.open(archive, "r:*")  # noqa: SIM115 - closed below; only the opening may mean "no tar"
+        tar = tarfile.open(archive, "r:*", tarinfo=_Header)  # noqa: SIM115 - closed below; only the opening may mean "no tar"
     except tarfile.ReadError:
         tar = None
     if tar is not None:
@@ -78,6 +82,11 @@ def _members(archive: pathlib.Path, into: pathlib.Path) -> Iterator[tuple[str, i
             for member in tar:
                 _check_tar_member(member, archive, into)
                 yield member.name, member.size, tar.extractfile(member) if member.isfile() else None
+            # tarfile takes what ends in a header, or between two members, for a whole file: zeros must follow.
+            assert tar.fileobj is not None
+            tar.fileobj.seek(tar.offset)
+            if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("its end is missing")
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             for info in zipped.infolist():
@@ -85,6 +94,23 @@ def _members(archive: pathlib.Path, into: pathlib.Path) -> Iterator[tuple[str, i
                 yield info.filename, info.file_size, None if info.is_dir() else zipped.open(info)
     else:
         raise DownloadError(_not_an_archive(archive))
+
+
+class _Header(tarfile.TarInfo):
+    """A member whose name and other properties are of a sane length: tarfile reads them into memory whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """The header in a block of 512 bytes; an overlong one is no OSError, which opening would take for "no tar"."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _LONG_HEADERS and found.size > MAX_HEADER:
+            raise ValueError(f"a name or property of {found.size:,} bytes")
+        return found
+
+
+_LONG_HEADERS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
 
 
 def _check_tar_member(member: tarfile.TarInfo, archive: pathlib.Path, into: pathlib.Path) -> None:
@@ -130,15 +156,16 @@ def _single_folder(into: pathlib.Path) -> pathlib.Path:
 
 
 @contextmanager
-def _explained(archive: pathlib.Path, into: pathlib.Path) -> Iterator[None]:
-    """Turns what goes wrong while unpacking into a DownloadError in a reader's words."""
+def _explained(archive: pathlib.Path, folder: pathlib.Path, into: pathlib.Path) -> Iterator[None]:
+    """Turns what goes wrong while unpacking into a DownloadError in a reader's words, and removes `into`."""
     try:
         yield
     except DownloadError:
         raise
     except OSError as error:
+        shutil.rmtree(into, ignore_errors=True)  # now, so that what it took counts as free
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DownloadError(disk_full(into, f"unpack {printable(archive)}")) from error
+            raise DownloadError(disk_full(folder, f"unpack {printable(archive)}")) from error
         raise DownloadError(f"Cannot unpack {printable(archive)}: {error}.") from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise _damaged(archive, error) from error
@@ -146,17 +173,20 @@ def _explained(archive: pathlib.Path, into: pathlib.Path) -> Iterator[None]:
         if type(error).__module__ in ("zlib", "lzma", "_lzma", "_bz2"):  # their errors have no common base
             raise _damaged(archive, error) from error
         raise
+    finally:
+        shutil.rmtree(into, ignore_errors=True)
 
 
 def _damaged(archive: pathlib.Path, error: Exception) -> DownloadError:
     return DownloadError(f"{printable(archive)} is damaged or cut off ({error}). Delete it and try again.")
 
 
-def disk_full(folder: str | os.PathLike[str], purpose: str) -> str:
-    """What to say when a disk has no room."""
-    free = shutil.disk_usage(folder).free
+def disk_full(folder: str | os.PathLike[str], purpose: str, n_bytes: int | None = None) -> str:
+    """What to say when a disk has no room for `n_bytes`, if it is known how many."""
+    free = f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB free"
+    needed = "" if n_bytes is None else f"{n_bytes / 1e6:,.1f} MB needed, "
     return (
-        f"The disk is full: no room to {purpose} under {printable(folder)} ({free / 1e6:,.0f} MB free). "
+        f"The disk is full: no room to {purpose} under {printable(folder)} ({needed}{free}). "
         "Free some space, or set the environment variable FASTLEARN_HOME to a folder on another disk."
     )
 

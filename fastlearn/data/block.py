@@ -9,6 +9,7 @@ import numpy as np
 
 from fastlearn.data.dataset import Datasets, ItemDataset
 from fastlearn.data.label import select
+from fastlearn.data.options import checked_flag, checked_function, checked_list, found, named_options
 from fastlearn.data.part import Kind as Kind
 from fastlearn.data.part import TransformBlock as TransformBlock
 from fastlearn.data.part import as_block
@@ -22,7 +23,11 @@ from fastlearn.lists import L
 from fastlearn.paths import PathList, printable
 
 if TYPE_CHECKING:
+    import torch
+
     from fastlearn.data.dataloaders import DataLoaders
+    from fastlearn.data.files import StrPath
+    from fastlearn.data.loaders import Workers
 
 Getters = Callable[[Any], Any] | Sequence[Callable[[Any], Any] | None] | None
 
@@ -55,9 +60,12 @@ class DataBlock:
         self.blocks = as_tuple(blocks) if blocks is not None else (TransformBlock, TransformBlock)
         made = [as_block(block) for block in self.blocks]
         self.n_inp = max(1, len(made) - 1) if n_inp is None else n_inp
-        if not 1 <= self.n_inp <= len(made):
-            raise ConfigError(f"n_inp={n_inp} for {len(made)} blocks: expected 1 to {len(made)} of them as inputs.")
-        self.get_items, self.splitter = get_items, splitter or RandomSplitter()
+        if not isinstance(self.n_inp, (int, np.integer)) or not 1 <= self.n_inp <= len(made):
+            raise ConfigError(
+                f"n_inp={found(n_inp)} for {len(made)} blocks: expected 1 to {len(made)} of them as inputs."
+            )
+        self.get_items = None if get_items is None else checked_function(get_items, "get_items")
+        self.splitter = RandomSplitter() if splitter is None else checked_function(splitter, "splitter")
         self.getters = _all_getters(getters, get_x, get_y, self.n_inp, len(made))
         self._default_item = [tfm for block in made for tfm in as_tuple(block.item_tfms)]
         self._default_batch = [tfm for block in made for tfm in as_tuple(block.batch_tfms)]
@@ -78,12 +86,22 @@ class DataBlock:
 
     def items(self, source: Any) -> Any:
         """The items of a source: a DataFrame stays one, everything else becomes a list."""
-        found = self.get_items(source) if self.get_items is not None else source
-        if not hasattr(found, "iloc"):
-            found = found if isinstance(found, PathList) else L(found)
-        if not len(found):
+        items = self._get_items(source)
+        if not hasattr(items, "iloc"):
+            items = items if isinstance(items, PathList) else L(items)
+        if not len(items):
             raise DataError("There are no items." if self.get_items is None else f"No items in {_shown(source)}.")
-        return found
+        return items
+
+    def _get_items(self, source: Any) -> Any:
+        if self.get_items is None:
+            return source
+        try:
+            return self.get_items(source)
+        except FastlearnError:
+            raise
+        except Exception as error:
+            raise DataError(f"get_items failed on {_shown(source)}: {type(error).__name__}: {error}.") from error
 
     def split(self, items: Any) -> list[np.ndarray]:
         """The positions of each side's items, checked."""
@@ -109,7 +127,7 @@ class DataBlock:
 
     def datasets(self, source: Any, verbose: bool = False) -> Datasets:
         """The sides of the split as data sets, with labels read and checked but no file opened."""
-        say = print if verbose else _say_nothing
+        say = print if checked_flag(verbose, "verbose") else _say_nothing
         items = self.items(source)
         say(f"Found {len(items)} items")
         sides = self.split(items)
@@ -135,26 +153,74 @@ class DataBlock:
                 say(f"{len(block.vocab)} classes: {block.vocab}")
         return Datasets(items, sides, subsets)
 
+    @named_options
     def dataloaders(
         self,
         source: Any,
-        path: Any = ".",
+        path: StrPath = ".",
         verbose: bool = False,
         *,
         bs: int | None = None,
         val_bs: int | None = None,
-        **options: Any,
+        device: torch.device | str | None = None,
+        shuffle: bool = True,
+        drop_last: bool | None = None,
+        num_workers: int | None = None,
+        workers: Workers = "thread",
+        weights: Any = None,
+        seed: int | None = None,
     ) -> DataLoaders:
-        """The loaders of all sides; the other options are those of `DataLoaders.from_dsets`.
+        """The loaders of all sides; the options are those of `DataLoaders.from_dsets`.
 
-        `bs` is 64 unless given, or the whole training side where that has fewer items.
+        `bs` is 64 unless given, or the whole training side where that has fewer items. `weights` draws training items
+        with these weights: one an item, or "balanced" for equal classes.
         """
-        datasets = self.datasets(source, verbose)
-        return datasets.dataloaders(bs, path=path, val_bs=val_bs, batch_tfms=self.batch_tfms, **options)
+        return self.datasets(source, verbose).dataloaders(
+            bs,
+            val_bs=val_bs,
+            path=path,
+            batch_tfms=self.batch_tfms,
+            device=device,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            num_workers=num_workers,
+            workers=workers,
+            weights=weights,
+            seed=seed,
+        )
 
-    def weighted_dataloaders(self, source: Any, wgts: Any, bs: int | None = None, **options: Any) -> DataLoaders:
+    @named_options
+    def weighted_dataloaders(
+        self,
+        source: Any,
+        wgts: Any,
+        bs: int | None = None,
+        *,
+        path: StrPath = ".",
+        verbose: bool = False,
+        val_bs: int | None = None,
+        device: torch.device | str | None = None,
+        shuffle: bool = True,
+        drop_last: bool | None = None,
+        num_workers: int | None = None,
+        workers: Workers = "thread",
+        seed: int | None = None,
+    ) -> DataLoaders:
         """Loaders whose training side draws items with these weights: one an item, or "balanced" for equal classes."""
-        return self.dataloaders(source, bs=bs, weights=wgts, **options)
+        return self.dataloaders(
+            source,
+            path,
+            verbose,
+            bs=bs,
+            val_bs=val_bs,
+            device=device,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            num_workers=num_workers,
+            workers=workers,
+            weights=wgts,
+            seed=seed,
+        )
 
     def summary(self, source: Any, bs: int = 4, show_batch: bool = False) -> None:
         """Print what happens to a real sample at each step, then to a batch; a step that fails is named, and raises."""
@@ -171,7 +237,7 @@ def _all_getters(getters: Any, get_x: Getters, get_y: Getters, n_inp: int, n: in
     if getters is not None:
         if get_x is not None or get_y is not None:
             raise ConfigError("Pass getters, or get_x and get_y, not both.")
-        chosen = tuple(getters)
+        chosen = tuple(checked_list(getters, "getters", "functions of an item, one a block"))
         if len(chosen) != n:
             raise ConfigError(f"There are {len(chosen)} getters for {n} blocks: expected one each.")
     else:

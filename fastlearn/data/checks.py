@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastlearn.data.examine import Seen, equal_files, examine_all
 from fastlearn.data.files import TRAIN_NAMES, VALID_NAMES, get_files, image_extensions
-from fastlearn.data.report import FILE_FAULTS, Finding, Report, counted, shown
+from fastlearn.data.part import WrongName, check_wrong_name
+from fastlearn.data.report import FILE_FAULTS, Finding, Report, Severity, counted, shown
 from fastlearn.errors import DataError
 from fastlearn.lists import L
 from fastlearn.paths import Path, siblings_like
@@ -23,47 +24,82 @@ StrPath = str | os.PathLike[str]
 UNEVEN = 10  # the commonest class is this many times the rarest
 TINY_PX = 3  # a picture of fewer pixels across is a counting pixel or a mistake
 _SKIP = 'Mend or delete them; or leave them out: ImageDataLoaders.from_folder(path, on_error="skip").'
+_RENAME = {
+    "raise": 'Rename them to what they are; or leave them out: on_error="skip"; or train on them as they are: '
+    'on_error="warn" (in a DataBlock: ImageBlock(wrong_name="warn")).',
+    "warn": "They are read by their content, so training works. Rename them if other programs shall read them.",
+}
 _UNPACK = "If you trust them: import PIL.Image; PIL.Image.MAX_IMAGE_PIXELS = …. " + _SKIP
 
 
 class Entry(NamedTuple):
-    """One picture of a data set: the side of the split that it is on, and its label, if known."""
+    """One picture of a data set: the side of the split that it is on, its label, if known, and how it was asked for."""
 
     path: StrPath
     side: str = "train"
     label: Any = None
+    wrong_name: WrongName = "raise"
 
 
-def verify_images(fns: Iterable[StrPath], max_workers: int | None = None, progress: bool = True) -> L[Any]:
-    """Those of the files `fns` that cannot be opened as pictures, by decoding each of them whole, in parallel.
+def verify_images(
+    fns: Iterable[StrPath], max_workers: int | None = None, progress: bool = True, *, wrong_name: WrongName = "raise"
+) -> L[Any]:
+    """Those of the files `fns` that training refuses, by decoding each of them whole, in parallel.
+
+    That is what cannot be opened as a picture and, unless `wrong_name="warn"`, what is another format than its name
+    says: a PNG called .jpg, which opens well.
 
     >>> failed = verify_images(get_image_files(path))
     >>> failed.map(Path.unlink)
     """
-    paths = list(fns)
+    paths = files_of(fns, "fns")
+    check_wrong_name(wrong_name)
     seen = examine_all(paths, True, max_workers, progress)
-    return L([path for path, one in zip(paths, seen, strict=True) if one.fault is not None])
+    return L([path for path, one in zip(paths, seen, strict=True) if refused(one, wrong_name)])
+
+
+def refused(one: Seen, wrong_name: WrongName = "raise") -> bool:
+    """Whether training refuses a file for what was seen of it."""
+    return one.fault is not None or (wrong_name == "raise" and bool(one.wrong_name))
 
 
 def check_images(
-    paths: Iterable[StrPath], max_workers: int | None = None, progress: bool = True, thorough: bool = True
+    paths: Iterable[StrPath],
+    max_workers: int | None = None,
+    progress: bool = True,
+    thorough: bool = True,
+    *,
+    wrong_name: WrongName = "raise",
 ) -> Report:
     """Which files are unreadable, wrongly named, or the same picture twice; `thorough=False` decodes only suspects.
 
+    A wrong name (a PNG called .jpg) is an error, or with `wrong_name="warn"` a warning.
+
     >>> check_images(get_image_files(path)).raise_for_errors()
     """
-    entries = [Entry(path) for path in paths]
+    check_wrong_name(wrong_name)
+    entries = [Entry(path, wrong_name=wrong_name) for path in files_of(paths, "paths")]
     return _report("Pictures", entries, [], max_workers, progress, thorough)
 
 
-def check_folder(path: StrPath, max_workers: int | None = None, progress: bool = True, thorough: bool = True) -> Report:
+def check_folder(
+    path: StrPath,
+    max_workers: int | None = None,
+    progress: bool = True,
+    thorough: bool = True,
+    *,
+    wrong_name: WrongName = "raise",
+) -> Report:
     """The whole check of a folder `train/<class>` and `valid/<class>`, or `<class>`: files, duplicates and classes.
 
-    `val`, `validation` and `test` count as `valid`. Raises `DataError` when the folder is missing, is a file, or holds
-    no picture.
+    `val`, `validation` and `test` count as `valid`; `wrong_name="warn"` makes a warning of the error for a file of
+    another format than its name says. Raises `DataError` when the folder is missing, is a file, or holds no picture.
 
     >>> print(check_folder("pets"))
     """
+    check_wrong_name(wrong_name)
+    if not isinstance(path, (str, os.PathLike)):
+        raise DataError(f"check_folder takes the path of a folder, not {path!r}.")
     root = pathlib.Path(path)
     if not root.is_dir():
         said = "is a file, not a folder" if root.exists() else "is no folder"
@@ -75,7 +111,8 @@ def check_folder(path: StrPath, max_workers: int | None = None, progress: bool =
         for file in get_files(folder):
             ending = file.suffix.lower()
             if ending in image_extensions:
-                entries.append(Entry(file, side, None if file.parent == at_top else file.parent.name))
+                label = None if file.parent == at_top else file.parent.name
+                entries.append(Entry(file, side, label, wrong_name))
             else:
                 others[ending or "without ending"] += 1
     if not entries:
@@ -109,11 +146,13 @@ def _entries_of(dataset: Any, side: str) -> list[Entry]:
     categories = [part for part, kind in enumerate(dataset.kinds) if kind == "category"]
     labels = list(dataset.raw[categories[0]]) if len(categories) == 1 else [None] * len(dataset)
     entries = []
+    blocks = getattr(dataset, "blocks", ())
     for part in (part for part, kind in enumerate(dataset.kinds) if kind == "image"):
+        wrong_name: WrongName = getattr(blocks[part], "wrong_name", "raise") if blocks else "raise"
         for i, label in enumerate(labels):
             raw = dataset.read(i, part)  # not through the list of raw values, which would keep them all
             if isinstance(raw, (str, os.PathLike)):
-                entries.append(Entry(raw, side, label))
+                entries.append(Entry(raw, side, label, wrong_name))
     return entries
 
 
@@ -149,11 +188,9 @@ def _file_findings(entries: Sequence[Entry], seen: Sequence[Seen]) -> Iterable[F
             message = f"{counted(len(bad), 'file')} {'is' if len(bad) == 1 else 'are'} {FILE_FAULTS[kind]}."
             details = tuple(_with_reason(entries[i].path, seen[i].reason) for i in bad)
             yield Finding(kind, "error", message, _paths(entries, bad), _UNPACK if kind == "bomb" else _SKIP, details)
-    if misnamed := [i for i, one in enumerate(seen) if one.wrong_name]:
-        details = tuple(f"{shown(entries[i].path)} is {seen[i].wrong_name}" for i in misnamed)
-        message = f"{counted(len(misnamed), 'file')} of another format than the name says."
-        fix = "They are read by their content, so training works. Rename them if other programs shall read them."
-        yield Finding("wrong_name", "warning", message, _paths(entries, misnamed), fix, details)
+    for policy in ("raise", "warn"):
+        if misnamed := [i for i, one in enumerate(seen) if one.wrong_name and entries[i].wrong_name == policy]:
+            yield _wrong_names(entries, seen, misnamed, policy)
     if tiny := [i for i, one in enumerate(seen) if one.fault is None and 0 < min(one.size) < TINY_PX]:
         message = f"{counted(len(tiny), 'picture')} of less than {TINY_PX} pixels across: probably not pictures."
         yield Finding("tiny", "warning", message, _paths(entries, tiny), "Look at them, and delete what is none.")
@@ -162,6 +199,26 @@ def _file_findings(entries: Sequence[Entry], seen: Sequence[Seen]) -> Iterable[F
         (low, narrow), (high, wide) = (tuple(pick(s) for s in zip(*sizes, strict=True)) for pick in (min, max))
         message = f"The pictures are of {len(sizes):,} sizes, {low} to {high} high and {narrow} to {wide} wide."
         yield Finding("sizes", "note", message, fix="A batch needs one size: item_tfms=Resize(224), for example.")
+
+
+def _wrong_names(entries: Sequence[Entry], seen: Sequence[Seen], misnamed: list[int], policy: str) -> Finding:
+    details = tuple(f"{shown(entries[i].path)} is {seen[i].wrong_name}" for i in misnamed)
+    message = f"{counted(len(misnamed), 'file')} of another format than the name says."
+    severity: Severity = "error" if policy == "raise" else "warning"
+    return Finding("wrong_name", severity, message, _paths(entries, misnamed), _RENAME[policy], details)
+
+
+def files_of(paths: Any, name: str) -> list[StrPath]:
+    """The files of an argument as a list; raises `DataError` for one that is no list of files."""
+    if isinstance(paths, (str, os.PathLike)):
+        raise DataError(f"{name} takes a list of files, not {shown(paths)!r}. Type get_image_files({shown(paths)!r}).")
+    if not isinstance(paths, Iterable):
+        raise DataError(f"{name} takes a list of files, not {paths!r}. Type get_image_files(path).")
+    listed = list(paths)
+    for file in listed:
+        if not isinstance(file, (str, os.PathLike)):
+            raise DataError(f"{name} takes the names of files, and holds {file!r} of type {type(file).__name__}.")
+    return listed
 
 
 def _with_reason(path: StrPath, reason: str) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from fastlearn.data.foreign import ForeignLoader
-from fastlearn.data.loaders import DataLoader
+from fastlearn.data.loaders import DataLoader, Workers, checked_bs
+from fastlearn.data.options import checked_path, found, named_options
+from fastlearn.data.samples import as_weights
 from fastlearn.data.transform import BatchPipeline, as_tuple
 from fastlearn.errors import ConfigError, DataError
 from fastlearn.lists import L, is_single
@@ -45,10 +47,11 @@ class DataLoaders:
         self.loaders: list[Any] = [
             loader if hasattr(loader, "batches") else ForeignLoader(loader, n_inp, chosen) for loader in given
         ]
-        self.path = Path(path)
+        self.path = Path(checked_path(path, "path"))
         self.to(chosen)
 
     @classmethod
+    @named_options
     def from_dsets(
         cls,
         *ds: Any,
@@ -60,7 +63,7 @@ class DataLoaders:
         shuffle: bool = True,
         drop_last: bool | None = None,
         num_workers: int | None = None,
-        workers: Literal["thread", "process"] = "thread",
+        workers: Workers = "thread",
         weights: Any = None,
         seed: int | None = None,
     ) -> DataLoaders:
@@ -68,7 +71,7 @@ class DataLoaders:
 
         `bs` is 64 unless given, or the whole training set where that is smaller; `val_bs` is `bs` unless given.
         """
-        if not ds or not len(ds[0]):
+        if not ds or (hasattr(ds[0], "__len__") and not isinstance(ds[0], type) and not len(ds[0])):
             raise DataError("There are no training samples. Check get_items and the splitter.")
         kinds, n_inp = getattr(ds[0], "kinds", ()), getattr(ds[0], "n_inp", 1)
         pipeline = BatchPipeline(as_tuple(batch_tfms), kinds, n_inp)
@@ -86,6 +89,8 @@ class DataLoaders:
             train=True,
             seed=seed,
         )
+        if val_bs is not None:
+            checked_bs(val_bs, len(ds[1]) if len(ds) > 1 else 0, False, "val_bs")
         others = [
             DataLoader(
                 dataset,
@@ -161,8 +166,8 @@ class DataLoaders:
         return self.train.n_inp
 
     def __getitem__(self, i: int) -> Any:
-        if not -len(self.loaders) <= i < len(self.loaders):
-            raise ConfigError(f"There is no loader {i}: there are {len(self.loaders)} (0 is train, 1 is valid).")
+        if not isinstance(i, (int, np.integer)) or not -len(self.loaders) <= i < len(self.loaders):
+            raise ConfigError(f"There is no loader {found(i)}: there are {len(self.loaders)} (0 is train, 1 is valid).")
         return self.loaders[i]
 
     def __len__(self) -> int:
@@ -284,6 +289,5 @@ class DataLoaders:
 
 def train_weights(weights: Any, n_items: int, train: np.ndarray) -> Any:
     """The training side's part of weights that were given for all items."""
-    if weights is None or isinstance(weights, str) or len(weights) != n_items:
-        return weights
-    return np.asarray(weights, dtype=np.float64)[train]
+    one_each = hasattr(weights, "__len__") and not isinstance(weights, (str, type)) and len(weights) == n_items
+    return as_weights(weights)[train] if one_each else weights

@@ -9,17 +9,26 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fastlearn.data.label import call_getter, describe, item_at, read_all, select
+from fastlearn.data.options import named_options
 from fastlearn.data.transform import ItemTransform, as_item_tfm
-from fastlearn.errors import DataError, FastlearnError
+from fastlearn.errors import DataError, FastlearnError, ImageError
 from fastlearn.lists import L
 
 if TYPE_CHECKING:
+    import torch
+
     from fastlearn.data.block import TransformBlock
     from fastlearn.data.dataloaders import DataLoaders
+    from fastlearn.data.files import StrPath
+    from fastlearn.data.loaders import Workers
     from fastlearn.task import Task
 
 Split = Literal["train", "valid", "test"]
 Getter = Callable[[Any], Any]
+_WAYS_OUT = (
+    'Mend or delete it, or leave out all such files: ImageDataLoaders.from_folder(path, on_error="skip"); dls.check() '
+    "decodes every file and names them."
+)
 
 
 class RawValues(Sequence[Any]):
@@ -170,6 +179,9 @@ class ItemDataset:
     def _named(self, error: Exception, i: int, step: str) -> Exception:
         """The error with the file in it, and of a class that says whose fault it is."""
         where = self.source(i)
+        if isinstance(error, ImageError) and error.path is not None and str(error.path) in str(error):
+            # The quick look before training cannot see damage in the middle of a file.
+            error = error if self.split == "test" else ImageError(f"{error} {_WAYS_OUT}", error.path)
         if isinstance(error, FastlearnError):
             if where not in str(error):
                 error.add_note(f"while reading {where}")
@@ -232,16 +244,42 @@ class Datasets:
         i = range(len(self.items))[i]
         return self.train.new(select(self.items, slice(i, i + 1)), "valid")[0]
 
-    def dataloaders(self, bs: int | None = None, **options: Any) -> DataLoaders:
+    @named_options
+    def dataloaders(
+        self,
+        bs: int | None = None,
+        *,
+        val_bs: int | None = None,
+        path: StrPath = ".",
+        batch_tfms: Any = None,
+        device: torch.device | str | None = None,
+        shuffle: bool = True,
+        drop_last: bool | None = None,
+        num_workers: int | None = None,
+        workers: Workers = "thread",
+        weights: Any = None,
+        seed: int | None = None,
+    ) -> DataLoaders:
         """Loaders of all sides; the options are those of `DataLoaders.from_dsets`.
 
         `weights` may be given for all items, or for the training side's alone.
         """
         from fastlearn.data.dataloaders import DataLoaders, train_weights
 
-        if "weights" in options:
-            options["weights"] = train_weights(options["weights"], len(self.items), self.splits[0])
-        return DataLoaders.from_dsets(*self.subsets, bs=bs, **options)
+        return DataLoaders.from_dsets(
+            *self.subsets,
+            bs=bs,
+            val_bs=val_bs,
+            path=path,
+            batch_tfms=batch_tfms,
+            device=device,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            num_workers=num_workers,
+            workers=workers,
+            weights=train_weights(weights, len(self.items), self.splits[0]),
+            seed=seed,
+        )
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{len(subset)} {subset.split}" for subset in self.subsets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import secrets
 import shutil
 import urllib.parse
 from collections.abc import Iterator
@@ -16,7 +17,10 @@ from fastlearn.data.urls import SHIPPED, published
 from fastlearn.data.urls import URLs as URLs
 from fastlearn.errors import ConfigError, DownloadError, near
 from fastlearn.paths import Path, printable, siblings_like
+from fastlearn.runtime.disk import lacking
+from fastlearn.runtime.interrupt import DeferredInterrupt
 
+BLOCK = 4096  # bytes: most file systems give a file whole blocks of this many
 _ENDINGS = (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".tar", ".zip")
 
 
@@ -111,8 +115,30 @@ def _shipped(name: str, data: str | os.PathLike[str] | None) -> Path:
         return Path(root / name)
     copy = pathlib.Path(data) / name
     if not copy.is_dir():
-        shutil.copytree(root / name, copy, ignore=shutil.ignore_patterns("make.py", "__pycache__"))
+        _copy_whole(root / name, copy)
     return Path(copy)
+
+
+def _copy_whole(source: pathlib.Path, dest: pathlib.Path) -> None:
+    """A copy of a folder that appears whole or never: half of one would be taken for the data set from then on."""
+    folder = _folder(dest.parent, "data")
+    into = folder / f".{dest.name}.copying-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        shutil.copytree(source, into, ignore=shutil.ignore_patterns("make.py", "__pycache__"))
+        os.replace(into, dest)
+    except OSError as error:  # of copytree: one of all files, in a list
+        if dest.is_dir():  # another process was faster
+            return
+        shutil.rmtree(into, ignore_errors=True)  # now, so that what it took counts as free
+        n_bytes = sum(-(-file.stat().st_size // BLOCK) * BLOCK for file in source.rglob("*"))
+        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+        missing = lacking(folder, n_bytes)
+        raise DownloadError(
+            f"Cannot copy {printable(source)} to {printable(dest)}: {why}.{f' {missing}' if missing else ''} "
+            "Name another folder: data=…"
+        ) from error
+    finally:
+        shutil.rmtree(into, ignore_errors=True)
 
 
 def _from_disk(path: pathlib.Path, data: str | os.PathLike[str] | None, again: bool, sha256: str | None) -> Path:
@@ -135,11 +161,16 @@ def _unpack_over(archive: pathlib.Path, dest: pathlib.Path) -> None:
     if not dest.exists():
         extract(archive, dest)
         return
-    fresh = dest.with_name(dest.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh, old = dest.with_name(dest.name + ".new"), dest.with_name(dest.name + ".old")
+    for left in (fresh, old):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     extract(archive, fresh)
-    shutil.rmtree(dest)
-    os.replace(fresh, dest)
+    with DeferredInterrupt() as interrupt:  # deleting takes long, and between the renames there is no data set
+        os.replace(dest, old)
+        os.replace(fresh, dest)
+        shutil.rmtree(old, ignore_errors=True)
+    if interrupt.requested:
+        raise KeyboardInterrupt
 
 
 def _folder(given: str | os.PathLike[str] | None, kind: str) -> pathlib.Path:
@@ -169,7 +200,18 @@ def _alone(path: pathlib.Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    name = path.with_name(f".{path.name}.lock")
+    try:
+        lock = open(name, "w")  # noqa: SIM115 - closed below; only the opening may mean a folder that is closed to us
+    except OSError as error:
+        raise DownloadError(
+            f"Cannot write in {printable(path.parent)}: {error.strerror}. Set the environment variable FASTLEARN_HOME, "
+            "or archive=… and data=…, to a folder that you may write to."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Another process is fetching {printable(path)}: waiting for it.", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

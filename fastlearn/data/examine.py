@@ -25,7 +25,8 @@ R = TypeVar("R")
 PER_TASK = 32
 HEAD = 1 << 14
 TAILS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # what a whole file ends with
-SAME_FORMAT = {"MPO": "JPEG", "JPEG2000": "JPEG", "APNG": "PNG"}
+SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO"}  # told apart by Pillow, and by nobody who names a file
+UNREGISTERED = {".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF"}  # endings that Pillow alone does not know
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def _wrong_name(path: str, kind: str) -> str:
     """The format, when the ending of the name promises another one."""
     from PIL import Image as pil
 
-    promised = pil.registered_extensions().get(os.path.splitext(path)[1].lower())
+    ending = os.path.splitext(path)[1].lower()
+    promised = pil.registered_extensions().get(ending) or UNREGISTERED.get(ending)
     same = SAME_FORMAT.get(kind, kind) == SAME_FORMAT.get(promised or "", promised)
     return "" if promised is None or same else kind
 

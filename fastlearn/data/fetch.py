@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import json
@@ -19,6 +18,7 @@ from fastlearn.data.progress import progress_line
 from fastlearn.data.urls import FINGERPRINTS, Fingerprint, published
 from fastlearn.errors import DownloadError
 from fastlearn.paths import Path, printable
+from fastlearn.runtime.disk import is_full, write_whole
 
 CHUNK = 1 << 18
 TRIES = 5
@@ -61,6 +61,8 @@ def _fetch(url: str, part: pathlib.Path, progress: bool) -> bool:
         try:
             _fetch_once(url, part, progress)
             return resumed
+        except DownloadError:
+            raise
         except (OSError, http.client.HTTPException) as error:  # urllib's errors are OSErrors
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
@@ -80,7 +82,7 @@ def _raise_if_final(error: Exception, url: str, part: pathlib.Path) -> None:
         if error.code < 500 and error.code not in (408, 416, 429):
             answer = f"{url} answers {error.code} {error.reason}."
             raise DownloadError(f"{answer} The address may have moved, or needs a login.") from error
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    elif is_full(error):
         raise DownloadError(disk_full(part.parent, f"download {url}")) from error
     elif isinstance(error, PermissionError):
         raise DownloadError(f"Cannot write {printable(part)}: {error.strerror}. Set FASTLEARN_HOME.") from error
@@ -119,7 +121,7 @@ def _fetch_once(url: str, part: pathlib.Path, progress: bool) -> None:
         length = response.headers.get("Content-Length", "")
         total = have + int(length) if length.isdigit() else None
         if total is not None and total - have > shutil.disk_usage(part.parent).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise DownloadError(disk_full(part.parent, f"download {url}", total - have))
         etag = response.headers.get("ETag", "")
         mark = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
         _write_json(note, {"url": url, "mark": mark, "bytes": total})
@@ -188,6 +190,9 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        write_whole({path: json.dumps(content, indent=1).encode()})
+    except OSError as error:
+        if is_full(error):
+            raise DownloadError(disk_full(path.parent, f"write {printable(path)}")) from error
+        raise DownloadError(f"Cannot write {printable(path)}: {error.strerror}. Set FASTLEARN_HOME.") from error

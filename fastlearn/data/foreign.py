@@ -14,6 +14,18 @@ from fastlearn.errors import ConfigError
 from fastlearn.runtime.device import as_device, to_device
 from fastlearn.runtime.seed import RunKey
 
+_KEPT = (  # what a loader that reads the same samples in order has in common with torch's own
+    "dataset",
+    "batch_size",
+    "num_workers",
+    "collate_fn",
+    "pin_memory",
+    "timeout",
+    "worker_init_fn",
+    "multiprocessing_context",
+    "prefetch_factor",
+)
+
 
 class ForeignLoader:
     """The batches of somebody else's `loader`, on a device.
@@ -24,9 +36,9 @@ class ForeignLoader:
     """
 
     def __init__(self, loader: Any, n_inp: int = 1, device: torch.device | str | None = None) -> None:
-        if not hasattr(loader, "__iter__"):
+        if not hasattr(loader, "__iter__") or isinstance(loader, type):
             raise ConfigError(f"A {type(loader).__name__} cannot be iterated: pass a DataLoader, or a list of batches.")
-        first = loader[0] if isinstance(loader, (list, tuple)) and len(loader) else loader
+        first = _first_of(loader) if isinstance(loader, (list, tuple)) else loader
         if isinstance(first, (str, os.PathLike)):
             raise ConfigError("A loader gives batches, not file names. For new items: dl=learn.dls.test_dl(items).")
         if not hasattr(loader, "__len__"):
@@ -55,7 +67,8 @@ class ForeignLoader:
         """How many samples there are, where that is known."""
         if hasattr(self.dataset, "__len__"):
             return len(self.dataset)
-        return sum(_size(b) for b in self.loader) if isinstance(self.loader, (list, tuple)) else None
+        sizes = [_size(batch) for batch in self.loader] if isinstance(self.loader, (list, tuple)) else [None]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
 
     @property
     def items(self) -> Any:
@@ -82,6 +95,27 @@ class ForeignLoader:
         for batch in stream:
             yield to_device(batch, self.device)
 
+    def in_order(self) -> ForeignLoader:
+        """The same samples in the data set's order, each once, where torch's own DataLoader shuffles them.
+
+        Any other loader is its own order, and returned as it is.
+        """
+        sampler = _sampler_in_order(self.loader)
+        if sampler is None:
+            return self
+        same = {name: getattr(self.loader, name) for name in _KEPT}
+        return ForeignLoader(torch.utils.data.DataLoader(sampler=sampler, **same), self.n_inp, self.device)
+
+    def indices(self, key: RunKey, i: int) -> list[int]:
+        """The positions of the samples in batch `i`, for a torch DataLoader that does not shuffle; else empty."""
+        if type(self.loader) is not torch.utils.data.DataLoader:
+            return []
+        batches, sampler = self.loader.batch_sampler, self.loader.sampler
+        if type(batches) is not torch.utils.data.BatchSampler or not _is_sequence(sampler):
+            return []
+        order = sampler if isinstance(sampler, (list, tuple, range)) else range(len(self.dataset))
+        return [int(position) for position in order[i * batches.batch_size : (i + 1) * batches.batch_size]]
+
     def __iter__(self) -> Iterator[Any]:
         return (to_device(batch, self.device) for batch in self.loader)
 
@@ -97,7 +131,16 @@ class ForeignLoader:
         n = len(parts[0]) if max_n is None else min(max_n, len(parts[0]))
         return [tuple(part[k] for part in parts) for k in range(n)]
 
-    def show_batch(self, *args: Any, **options: Any) -> Any:
+    def show_batch(
+        self,
+        b: Any = None,
+        max_n: int = 9,
+        nrows: int | None = None,
+        ncols: int | None = None,
+        figsize: tuple[float, float] | None = None,
+        unique: bool = False,
+        show: bool = True,
+    ) -> Any:
         """Raises `ConfigError`: nothing is known of what the tensors are."""
         raise ConfigError(
             "show_batch knows nothing of a torch DataLoader's tensors. Make the data with ImageDataLoaders or a "
@@ -117,6 +160,23 @@ class ForeignLoader:
         return f"ForeignLoader({type(self.loader).__name__}, {len(self)} batches, on {self.device})"
 
 
+def _is_sequence(sampler: Any) -> bool:
+    return isinstance(sampler, (list, tuple, range)) or type(sampler) is torch.utils.data.SequentialSampler
+
+
+def _sampler_in_order(loader: Any) -> Any:
+    """What reads a shuffling loader's samples in order; None where it does not shuffle, or in a way of its own."""
+    data = torch.utils.data
+    if type(loader) is not data.DataLoader or type(loader.batch_sampler) is not data.BatchSampler:
+        return None
+    sampler: Any = loader.sampler
+    if type(sampler) is data.SubsetRandomSampler:
+        return [int(position) for position in sampler.indices]
+    dataset: Any = loader.dataset
+    whole = type(sampler) is data.RandomSampler and not sampler.replacement and len(sampler) == len(dataset)
+    return data.SequentialSampler(dataset) if whole else None
+
+
 @contextlib.contextmanager
 def _default_generator(seed: int) -> Iterator[None]:
     """torch's default CPU generator seeded, and put back as it was."""
@@ -128,10 +188,17 @@ def _default_generator(seed: int) -> Iterator[None]:
         torch.default_generator.set_state(before)
 
 
-def _size(batch: Any) -> int:
-    first = batch[0] if isinstance(batch, (tuple, list)) else batch
-    return len(first)
+def _first_of(batches: Any) -> Any:
+    """The first element as a loop meets it, or None: an index of somebody's own class may mean another thing."""
+    return next(iter(batches), None)
+
+
+def _size(batch: Any) -> int | None:
+    """The samples of a batch: the length of its first part; None for a batch of which that cannot be said."""
+    parts = list(batch.values()) if isinstance(batch, dict) else batch
+    first = _first_of(parts) if isinstance(parts, (tuple, list)) else parts
+    return first.shape[0] if getattr(first, "ndim", 0) else len(first) if isinstance(first, (tuple, list)) else None
 
 
 def _size_of_first(loader: Any) -> int | None:
-    return _size(loader[0]) if isinstance(loader, (list, tuple)) and loader else None
+    return _size(_first_of(loader)) if isinstance(loader, (list, tuple)) else None

@@ -8,13 +8,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from fastlearn.data.options import checked_list, found
 from fastlearn.errors import ConfigError, DataError, FastlearnError, near
 from fastlearn.paths import PathList, printable
 
 
 def parent_label(o: str | os.PathLike[str]) -> str:
     """The name of the folder that holds the file."""
-    return os.path.basename(os.path.dirname(os.fspath(o)))
+    try:
+        return os.path.basename(os.path.dirname(os.fspath(o)))
+    except TypeError as error:
+        raise DataError(f"parent_label takes the path of a file, not {found(o)}.") from error
 
 
 class RegexLabeller:
@@ -27,17 +33,19 @@ class RegexLabeller:
     def __init__(self, pat: str | re.Pattern[str], match: bool = False) -> None:
         try:
             self.pattern = re.compile(pat)
-        except re.error as error:
-            raise DataError(f"{pat!r} is not a regular expression: {error}.") from error
+        except (re.error, TypeError) as error:
+            raise DataError(f"{found(pat)} is not a regular expression: {error}.") from error
+        if not isinstance(self.pattern.pattern, str):
+            raise DataError(f"The pattern {self.pattern.pattern!r} is of bytes. Type it as a text: r'(.+)_\\d+'.")
         if not self.pattern.groups:
             raise DataError(f"The pattern {self.pattern.pattern!r} has no (group) to take the label from.")
         self._find = self.pattern.match if match else self.pattern.search
 
     def __call__(self, o: Any) -> str:
-        found = self._find(str(o).replace(os.sep, "/"))
-        if found is None:
+        match = self._find(str(o).replace(os.sep, "/"))
+        if match is None:
             raise DataError(f"The pattern {self.pattern.pattern!r} does not match {printable(o)!r}.")
-        return found.group(1)
+        return match.group(1)
 
 
 class ColReader:
@@ -53,10 +61,13 @@ class ColReader:
         suff: str = "",
         label_delim: str | None = None,
     ) -> None:
-        self.cols = [cols] if isinstance(cols, (str, int)) else list(cols)
+        self.cols = _columns(cols)
+        for name, text in (("pref", pref), ("suff", suff)):
+            if not isinstance(text, (str, os.PathLike) if name == "pref" else str):
+                raise ConfigError(f"{name} is a text that is put around a name, not {found(text)}.")
         self.pref = os.path.join(os.fspath(pref), "") if isinstance(pref, os.PathLike) else pref
         if not (label_delim is None or (isinstance(label_delim, str) and label_delim)):
-            raise ConfigError(f'label_delim is the text between labels, such as " " or ",", not {label_delim!r}.')
+            raise ConfigError(f'label_delim is the text between labels, such as " " or ",", not {found(label_delim)}.')
         self.suff, self.label_delim = suff, label_delim
 
     def __call__(self, row: Any) -> Any:
@@ -70,7 +81,7 @@ class ColReader:
 
     def _finish(self, value: Any, col: str | int) -> Any:
         if self.label_delim is not None:
-            if value is None or value != value:  # NaN
+            if is_nan(value):
                 return []
             if not isinstance(value, str):
                 raise DataError(f"Column {col!r} holds {value!r}, not text to split at {self.label_delim!r}.")
@@ -110,8 +121,27 @@ class AttrGetter:
         return getattr(o, self.nm, self.default)
 
 
+def _columns(cols: Any) -> list[Any]:
+    """Names or numbers of columns in a list; ConfigError for what cannot be one."""
+    listed = [cols] if isinstance(cols, (str, int)) else checked_list(cols, "The column to read", "names or numbers")
+    for col in listed:
+        if not is_hashable(col) or col is None or isinstance(col, bool):
+            raise ConfigError(f"A column is told by its name or number, not by {found(col)}.")
+    if not listed:
+        raise ConfigError("No column is named to be read: give a name or number, such as label_col='label'.")
+    return listed
+
+
+def is_nan(value: Any) -> bool:
+    """Whether a label is missing: None, NaN or pandas' NA."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, (float, np.floating)) and bool(value != value)
+
+
 def row_of(frame: Any, col: str | int) -> Any:
     """A column of a DataFrame by name, or by position; `DataError` with the columns that there are."""
+    (col,) = _columns(col if isinstance(col, (str, int)) else [col])
     if col in frame.columns:
         if frame[col].ndim > 1:
             raise DataError(f"There are {frame[col].shape[1]} columns {col!r}; rename them, or name one by its number.")
@@ -174,10 +204,24 @@ def select(items: Any, chosen: Any) -> Any:
 def describe(item: Any) -> str:
     """An item in an error message: a path as it is, a row by its first cells."""
     if hasattr(item, "iloc"):
-        cells = ", ".join(f"{name}={value!r}" for name, value in list(item.items())[:3])
-        return f"row {item.name!r} ({cells})"
+        cells = ", ".join(f"{name}={plain(value)!r}" for name, value in list(item.items())[:3])
+        return f"row {plain(item.name)!r} ({cells})"
     text = printable(item) if isinstance(item, (str, os.PathLike)) else repr(item)
     return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def is_hashable(value: Any) -> bool:
+    """Whether a value can be told from others by a dict: a list cannot, nor a tuple that holds one."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def plain(value: Any) -> Any:
+    """Python's own number for a NumPy one, which a person reads as a number."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def call_getter(getter: Callable[[Any], Any] | None, item: Any, name: str) -> Any:

@@ -10,13 +10,15 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from fastlearn.data.options import checked_flag, found
 from fastlearn.data.samples import sample_weights
 from fastlearn.data.transform import Batch, BatchPipeline
 from fastlearn.data.workers import Job, Reader, read_here, read_in_processes, read_in_threads
 from fastlearn.errors import ConfigError, DataError, near
 from fastlearn.runtime.device import as_device, to_cpu, to_device
-from fastlearn.runtime.seed import RunKey, numpy_rng, torch_rng
+from fastlearn.runtime.seed import RunKey, check_seed, numpy_rng, torch_rng
 
+Workers = Literal["thread", "process"]
 DEFAULT_BS = 64
 MOST_WORKERS = 8
 OPTIONS = (
@@ -79,7 +81,7 @@ class DataLoader:
         *,
         drop_last: bool = False,
         num_workers: int | None = None,
-        workers: Literal["thread", "process"] = "thread",
+        workers: Workers = "thread",
         weights: Any = None,
         device: torch.device | str | None = None,
         after_batch: BatchPipeline | None = None,
@@ -91,12 +93,18 @@ class DataLoader:
     ) -> None:
         if bs is not None and batch_size is not None and bs != batch_size:
             raise ConfigError(f"bs={bs} and batch_size={batch_size} are two names for one thing: pass one of them.")
-        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        if hasattr(dataset, "iloc"):
+            raise ConfigError(
+                f"A {type(dataset).__name__} is no data set: its rows are not samples yet. Make them with a DataBlock, "
+                "or ImageDataLoaders.from_df."
+            )
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__") or isinstance(dataset, type):
             raise ConfigError(
                 f"A {type(dataset).__name__} has no length or index. Pass a list or a data set; for an iterable loader "
                 "type DataLoaders(train_loader, valid_loader)."
             )
-        self.dataset, self.shuffle, self.drop_last, self.train = dataset, shuffle, drop_last, train
+        self.dataset, self.shuffle = dataset, checked_flag(shuffle, "shuffle")
+        self.drop_last, self.train = checked_flag(drop_last, "drop_last"), checked_flag(train, "train")
         self.bs = checked_bs(bs if bs is not None else batch_size, len(dataset), shuffle or train)
         self.ours = hasattr(dataset, "sample")
         self.num_workers = _checked_workers(num_workers, workers, self.ours)
@@ -107,7 +115,7 @@ class DataLoader:
         self.n_inp = int(getattr(dataset, "n_inp", n_inp))
         self.kinds: tuple[str, ...] = tuple(getattr(dataset, "kinds", ()))
         self.after_batch = after_batch if after_batch is not None else BatchPipeline((), self.kinds, self.n_inp)
-        self.seed = _seed_of_now() if seed is None else seed
+        self.seed = _seed_of_now() if seed is None else check_seed(seed)
         self._passes = self._looks = 0
 
     # Sizes and order
@@ -264,14 +272,16 @@ class DataLoader:
         return f"DataLoader({self.n} samples, bs={self.bs}, {len(self)} batches, on {self.device})"
 
 
-def checked_bs(bs: int | None, n: int, shuffled: bool) -> int:
+def checked_bs(bs: int | None, n: int, shuffled: bool, name: str = "bs") -> int:
     """The batch size to use; raises `ConfigError` naming it and the size of the set."""
     if bs is None:
         return max(1, min(DEFAULT_BS, n))
     whole = isinstance(bs, (int, np.integer)) and not isinstance(bs, bool)
     if not whole or bs < 1:
         usual = max(1, min(DEFAULT_BS, n))
-        raise ConfigError(f"bs={bs!r} for a set of {n} samples: expected a whole number from 1. Type bs={usual}.")
+        raise ConfigError(
+            f"{name}={found(bs)} for a set of {n} samples: expected a whole number from 1. Type {name}={usual}."
+        )
     if shuffled and bs > n > 0:
         raise ConfigError(f"bs={bs} is larger than the training set, which has {n} samples. Type bs={n} or less.")
     return int(bs)
@@ -280,16 +290,16 @@ def checked_bs(bs: int | None, n: int, shuffled: bool) -> int:
 def check_max_n(max_n: Any) -> None:
     """Raise ConfigError unless `max_n` is a number of samples that can be drawn."""
     if not isinstance(max_n, (int, np.integer)) or max_n < 1:
-        raise ConfigError(f"max_n={max_n!r}: expected how many samples to draw, a whole number from 1.")
+        raise ConfigError(f"max_n={found(max_n)}: expected how many samples to draw, a whole number from 1.")
 
 
 def _checked_workers(num_workers: int | None, workers: str, ours: bool) -> int:
-    if workers not in ("thread", "process"):
-        raise ConfigError(f"workers={workers!r}: choose 'thread' or 'process'.")
+    if not isinstance(workers, str) or workers not in ("thread", "process"):
+        raise ConfigError(f"workers={found(workers)}: choose 'thread' or 'process'.")
     if num_workers is None:
         return min(MOST_WORKERS, os.cpu_count() or 1) if ours or workers == "process" else 0
     if not isinstance(num_workers, (int, np.integer)) or num_workers < 0:
-        raise ConfigError(f"num_workers={num_workers!r}: expected 0 (none) or more.")
+        raise ConfigError(f"num_workers={found(num_workers)}: expected 0 (none) or more.")
     return int(num_workers)
 
 

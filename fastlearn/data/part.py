@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from torch import Tensor
 
-from fastlearn.errors import ConfigError
+from fastlearn.data.options import found
+from fastlearn.errors import ConfigError, FastlearnError
 from fastlearn.lists import Vocab
 
 if TYPE_CHECKING:
     from fastlearn.task import Task
 
 Kind = Literal["image", "mask", "points", "category", "multicategory", "regression", "raw"]
+WrongName = Literal["raise", "warn"]  # what is done about a picture of another format than its file's name says
 
 
 class TransformBlock:
@@ -69,10 +71,26 @@ class TransformBlock:
 
 def as_block(block: Any) -> TransformBlock:
     """A block of its own for one data set, from a block, its class or a function that makes one."""
-    made = copy.copy(block) if isinstance(block, TransformBlock) else block() if callable(block) else block
+    made = copy.copy(block) if isinstance(block, TransformBlock) else _called(block) if callable(block) else block
     if not isinstance(made, TransformBlock):
-        raise ConfigError(f"blocks takes blocks such as ImageBlock and CategoryBlock, not {block!r}.")
+        raise ConfigError(f"blocks takes blocks such as ImageBlock and CategoryBlock, not {found(block)}.")
     return made
+
+
+def _called(block: Any) -> Any:
+    try:
+        return block()
+    except FastlearnError:
+        raise
+    except Exception as error:
+        name = getattr(block, "__name__", found(block))
+        raise ConfigError(f"The block {name} cannot be made by {name}(): {type(error).__name__}: {error}.") from error
+
+
+def check_wrong_name(wrong_name: Any) -> None:
+    """Raise `ConfigError` unless it says what to do about a wrong name."""
+    if not isinstance(wrong_name, str) or wrong_name not in ("raise", "warn"):
+        raise ConfigError(f"wrong_name={found(wrong_name)}: choose 'raise' or 'warn'.")
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:

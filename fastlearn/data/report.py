@@ -73,7 +73,7 @@ class Report:
 
     @property
     def unreadable(self) -> L[Path]:
-        """The files that no training can use."""
+        """The files that no training can use; those of a wrong name are not among them."""
         return L([path for finding in self.findings if finding.kind in UNREADABLE for path in finding.paths])
 
     def paths(self, kind: str) -> L[Path]:
@@ -86,8 +86,8 @@ class Report:
             raise DataError("\n".join([self._headline(), *(_as_text(finding) for finding in self.errors)]))
 
     def raise_for_unreadable(self) -> None:
-        """Raise `DataError` for the files that no training can use, and only for those."""
-        faults = tuple(finding for finding in self.errors if finding.kind in UNREADABLE)
+        """Raise `DataError` for the files that training refuses, unreadable or wrongly named, and only for those."""
+        faults = tuple(finding for finding in self.errors if finding.kind in REFUSED)
         Report(self.title, faults, self.n_checked, self.seconds).raise_for_errors()
 
     def _of(self, severity: Severity) -> L[Finding]:
@@ -119,6 +119,7 @@ FILE_FAULTS: dict[str, str] = {  # in the order of the report; what is said of o
     "bomb": "too large when unpacked (perhaps a decompression bomb)",
 }
 UNREADABLE = frozenset(FILE_FAULTS)
+REFUSED = UNREADABLE | {"wrong_name"}
 
 
 def counted(n: int, noun: str) -> str:

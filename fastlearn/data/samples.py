@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastlearn.data.options import found
 from fastlearn.errors import ConfigError, DataError
 
 
@@ -40,13 +41,21 @@ def sample_weights(weights: Any, dataset: Any) -> np.ndarray:
         labels, _ = _labels_of(dataset)
         counts = Counter(labels)
         weights = [1 / counts[label] for label in labels]
-    given = torch.as_tensor(weights).cpu().numpy() if not isinstance(weights, np.ndarray) else weights
-    array = np.asarray(given, dtype=np.float64).reshape(-1)
+    array = as_weights(weights)
     if len(array) != len(dataset):
         raise ConfigError(f"There are {len(array)} weights for {len(dataset)} training samples: expected one each.")
     if not np.all(np.isfinite(array)) or array.min(initial=0) < 0 or not array.sum():
         raise ConfigError("Weights are finite numbers from 0, not all 0.")
     return array / array.sum()
+
+
+def as_weights(weights: Any) -> np.ndarray:
+    """Weights as an array of numbers: (n,)."""
+    try:
+        given = weights.detach().cpu().numpy() if isinstance(weights, Tensor) else weights
+        return np.asarray(given, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"weights are 'balanced' or one number a sample, not {found(weights)}.") from error
 
 
 def _labels_of(source: Any) -> tuple[list[Any], Iterable[Any] | None]:

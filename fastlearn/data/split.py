@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastlearn.data.label import name_above, parent_label, part_names, read_all, row_of
+from fastlearn.data.label import describe, is_hashable, item_at, name_above, parent_label, part_names, read_all, row_of
+from fastlearn.data.options import checked_function, checked_list, checked_path, found
 from fastlearn.errors import ConfigError, DataError, near
 from fastlearn.paths import Path, PathList, printable
 from fastlearn.runtime.seed import check_seed
@@ -61,7 +62,7 @@ def StratifiedSplitter(
     _check_part("valid_pct", valid_pct)
 
     def split(items: Any) -> Split:
-        classes = _codes(read_all(get_y, items, "get_y"))
+        classes = _codes(read_all(get_y, items, "get_y"), items, "get_y")
         order = permutation(len(items), seed)
         is_valid = np.zeros(len(items), dtype=bool)
         by_class = order[np.argsort(classes[order], kind="stable")]
@@ -78,7 +79,7 @@ def GroupSplitter(get_group: Callable[[Any], Hashable], valid_pct: float = 0.2, 
     _check_part("valid_pct", valid_pct)
 
     def split(items: Any) -> Split:
-        groups = _codes(read_all(get_group, items, "get_group"))
+        groups = _codes(read_all(get_group, items, "get_group"), items, "get_group")
         sizes = np.bincount(groups)
         if len(sizes) < 2 and valid_pct:
             raise DataError(f"All {_count(len(items))} belong to one group: there is no second one to validate on.")
@@ -112,16 +113,21 @@ def GrandparentSplitter(
 
 def FuncSplitter(func: Callable[[Any], object]) -> Splitter:
     """The items for which `func` is true are for validation."""
+    checked_function(func, "func")
 
     def split(items: Any) -> Split:
-        return split_by(np.array([bool(flag) for flag in read_all(func, items, "func")], dtype=bool))
+        flags = read_all(func, items, "func")
+        return split_by(np.array([_flag(flag, items, i) for i, flag in enumerate(flags)], dtype=bool))
 
     return split
 
 
 def MaskSplitter(mask: Any) -> Splitter:
     """The items whose flag in `mask` is true are for validation."""
-    flags = np.asarray(mask, dtype=bool)
+    flags = np.array(checked_list(mask, "mask", "True and False, one an item"), dtype=object)
+    if flags.ndim != 1 or not all(isinstance(flag, (bool, int, np.bool_, np.integer)) for flag in flags.tolist()):
+        raise ConfigError(f"mask is a list of True and False, one an item, not {found(mask)}.")
+    flags = flags.astype(bool)
 
     def split(items: Any) -> Split:
         if len(flags) != len(items):
@@ -133,7 +139,8 @@ def MaskSplitter(mask: Any) -> Splitter:
 
 def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
     """The items at these positions are for validation."""
-    chosen = np.array(list(valid_idx), dtype=np.int64)
+    given = valid_idx.tolist() if hasattr(valid_idx, "tolist") else valid_idx
+    chosen = np.array([_position(i) for i in checked_list(given, "valid_idx", "positions, such as [0, 5]")], np.int64)
 
     def split(items: Any) -> Split:
         n = len(items)
@@ -161,12 +168,14 @@ def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
 
 def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
     """The items whose file name stands in the text file `fname`, one a line, are for validation."""
+    checked_path(fname, "fname")
 
     def split(items: Any) -> Split:
         try:
             names = set(Path(fname).read_text(encoding="utf-8").splitlines())
-        except OSError as error:
-            raise DataError(f"The list of names {printable(fname)} cannot be read: {error.strerror}.") from error
+        except (OSError, ValueError) as error:  # a ValueError for a name that no file can have, or what is no text
+            why = getattr(error, "strerror", None) or error
+            raise DataError(f"The list of names {printable(fname)} cannot be read: {why}.") from error
         here = part_names(items, 1)
         is_valid = np.fromiter((name in names for name in here), dtype=bool, count=len(here))
         if not is_valid.any():
@@ -193,10 +202,10 @@ def ColSplitter(col: str | int = "is_valid", on: Any = None) -> Splitter:
         else:
             is_valid = column.isin(on if isinstance(on, (list, tuple, set)) else [on]).to_numpy()
         if is_valid.all() or not is_valid.any():
-            found = ", ".join(repr(v) for v in column.unique()[:4])
+            values = ", ".join(repr(v) for v in column.unique()[:4])
             raise DataError(
                 f"Column {col!r} puts {'all' if is_valid.all() else 'none'} of the {len(items)} rows into validation "
-                f"(it holds {found}). Expected true and false, or pass on=<the value that means validation>."
+                f"(it holds {values}). Expected true and false, or pass on=<the value that means validation>."
             )
         return split_by(is_valid)
 
@@ -219,29 +228,64 @@ def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = No
 
 
 def _check_part(name: str, part: float) -> None:
-    if not isinstance(part, numbers.Real):
-        raise ConfigError(f"{name} is a part between 0 and 1, not {part!r}.")
+    if not isinstance(part, numbers.Real) or isinstance(part, bool):
+        raise ConfigError(f"{name} is a part between 0 and 1, not {found(part)}.")
     if not 0 <= part < 1:
         hint = f" Did you mean {part / 100:g}?" if 1 <= part < 100 else ""
         raise ConfigError(f"{name} is a part between 0 and 1, not {part!r}.{hint}")
 
 
 def _names(name: str | Iterable[str]) -> frozenset[str]:
-    return frozenset([name] if isinstance(name, str) else name)
+    names = [name] if isinstance(name, str) else checked_list(name, "The folder of a side", "names")
+    if not names or not all(isinstance(one, str) and one for one in names):
+        raise ConfigError(f"The folder of a side is told by its name, or by several, not by {found(name)}.")
+    return frozenset(names)
 
 
-def _codes(values: Sequence[Hashable]) -> np.ndarray:
-    """A number for each distinct value, in order of first appearance."""
+def _flag(flag: Any, items: Any, i: int) -> bool:
+    try:
+        return bool(flag)
+    except (TypeError, ValueError, RuntimeError) as error:
+        where = describe(item_at(items, i))
+        raise DataError(f"func gives {found(flag)} for {where}: expected True (validation) or False.") from error
+
+
+def _position(i: Any) -> int:
+    i = i.tolist() if isinstance(i, torch.Tensor) else i
+    flag = isinstance(i, (bool, np.bool_))
+    if flag or not isinstance(i, (int, np.integer)) or abs(int(i)) >= 1 << 62:
+        hint = " For True and False: MaskSplitter." if flag else ""
+        raise ConfigError(f"valid_idx holds {found(i)}: expected positions of items, counted from 0.{hint}")
+    return int(i)
+
+
+def _codes(values: Sequence[Hashable], items: Any, name: str) -> np.ndarray:
+    """A number for each distinct value, in order of first appearance; DataError for one that is not a single value."""
     numbers: dict[Hashable, int] = {}
-    return np.fromiter((numbers.setdefault(v, len(numbers)) for v in values), dtype=np.int64, count=len(values))
+    try:
+        return np.fromiter((numbers.setdefault(v, len(numbers)) for v in values), dtype=np.int64, count=len(values))
+    except TypeError as error:
+        i = next(i for i, value in enumerate(values) if not is_hashable(value))
+        raise DataError(_several(values[i], describe(item_at(items, i)), name)) from error
 
 
-def _no_folder(names: frozenset[str], found: set[str], option: str) -> str:
+def _several(value: Any, where: str, name: str) -> str:
+    """The message for a label that is no single class, or a group that is no single group."""
+    said = f"{name} gives {found(value)} of type {type(value).__name__} for {where}: not one "
+    if name != "get_y":
+        return f"{said}group: return a text or a number."
+    return (
+        f"{said}class. For several labels an item: ImageDataLoaders.from_lists(path, fnames, labels), or "
+        "DataBlock(blocks=(ImageBlock, MultiCategoryBlock), splitter=RandomSplitter(), …)."
+    )
+
+
+def _no_folder(names: frozenset[str], here: set[str], option: str) -> str:
     wanted = " or ".join(repr(name) for name in sorted(names))
-    there = ", ".join(repr(name) for name in sorted(found)[:6])
+    there = ", ".join(repr(name) for name in sorted(here)[:6])
     return (
         f"No item lies in <...>/{min(names)}/<class>/: expected a folder named {wanted} above the class folders, found "
-        f"{there}.{near(min(names), found)} Type GrandparentSplitter({option}='<folder>'), or use RandomSplitter()."
+        f"{there}.{near(min(names), here)} Type GrandparentSplitter({option}='<folder>'), or use RandomSplitter()."
     )
 
 

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastlearn.data.label import is_hashable
+from fastlearn.data.label import is_nan as is_nan
+from fastlearn.data.options import checked_list, found
 from fastlearn.data.part import Kind, TransformBlock
-from fastlearn.errors import DataError, near
+from fastlearn.errors import ConfigError, DataError, near
 from fastlearn.lists import L, Vocab
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ class Category(TransformBlock):
     def __init__(self, vocab: Iterable[Any] | None = None, sort: bool = True, add_na: bool = False) -> None:
         super().__init__()
         self.sort, self.add_na = sort, add_na
-        self.given = None if vocab is None else list(dict.fromkeys(map(_plain, vocab)))
+        self.given = None if vocab is None else _classes(vocab)
         self.vocab = None if self.given is None else self._vocab(self.given)
 
     def _vocab(self, classes: list[Any]) -> Vocab:
@@ -56,6 +59,8 @@ class Category(TransformBlock):
         listed = list(values)
         try:
             counts = Counter(listed)
+            if not all(map(_is_class, counts)):  # a tensor of several numbers can be counted, by its identity
+                raise TypeError
             if any(map(is_nan, counts)):
                 refuse_nan(listed, values, self.add_na)
             merged: Counter[Any] = Counter()
@@ -63,10 +68,10 @@ class Category(TransformBlock):
                 merged[NA if is_nan(value) else _plain(value)] += n
             return merged
         except TypeError as error:
-            bad = next(i for i, v in enumerate(listed) if not hasattr(v, "__hash__") or v.__hash__ is None)
+            bad = next(i for i, value in enumerate(listed) if not _is_class(value))
             raise DataError(
-                f"The label of {_where(values, bad)} is {listed[bad]!r}, of type {type(listed[bad]).__name__}, not one "
-                "class. For several labels an item use MultiCategoryBlock."
+                f"The label of {_where(values, bad)} is {found(listed[bad])}, of type {type(listed[bad]).__name__}, "
+                "not one class. For several labels an item use MultiCategoryBlock."
             ) from error
 
     def _refuse_unknown(self, counts: Counter[Any], split: str, n_train: Counter[Any] | None) -> None:
@@ -119,7 +124,7 @@ class MultiCategory(TransformBlock):
     def __init__(self, encoded: bool = False, vocab: Iterable[Any] | None = None, add_na: bool = False) -> None:
         super().__init__()
         self.encoded, self.add_na = encoded, add_na
-        self.given = None if vocab is None else list(dict.fromkeys(map(_plain, vocab)))
+        self.given = None if vocab is None else _classes(vocab)
         self.vocab = None if self.given is None else self._vocab(self.given)
 
     def _vocab(self, classes: list[Any]) -> Vocab:
@@ -163,7 +168,10 @@ class MultiCategory(TransformBlock):
             if isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable):
                 hint = "Fill it in" if is_nan(labels) else "Type get_y=ColReader(…, label_delim=' '), or split the text"
                 raise DataError(f"The label of {_where(values, i)} is {labels!r}, not a list of classes. {hint}.")
-            counts.update(map(_plain, labels))
+            for label in labels:
+                if not _is_class(label):
+                    raise DataError(f"The labels of {_where(values, i)} hold {found(label)}, not a class.")
+                counts[_plain(label)] += 1
         return counts
 
     def _refuse_unknown(self, counts: Counter[Any], split: str) -> None:
@@ -208,6 +216,8 @@ class Numbers(TransformBlock):
 
     def __init__(self, n_out: int | None = None) -> None:
         super().__init__()
+        if n_out is not None and (not isinstance(n_out, (int, np.integer)) or n_out < 1):
+            raise ConfigError(f"n_out is how many numbers an item has, a whole number from 1, not {found(n_out)}.")
         self.n_out = n_out
 
     def setup(self, values: Sequence[Any]) -> None:
@@ -282,13 +292,6 @@ def in_order(classes: list[Any]) -> list[Any]:
         return sorted(classes, key=lambda c: (type(c).__name__, str(c)))
 
 
-def is_nan(value: Any) -> bool:
-    """Whether a label is missing: None, NaN or pandas' NA."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, (float, np.floating)) and bool(value != value)
-
-
 def refuse_nan(listed: list[Any], values: Sequence[Any], allowed: bool) -> None:
     """Raise `DataError` naming the first items whose label is missing."""
     rows = [i for i, value in enumerate(listed) if is_nan(value)]
@@ -308,6 +311,19 @@ def unknown_classes(unknown: dict[Any, int], vocab: Vocab, split: str, given: bo
     whose = "the vocab that was given" if given else "the training set"
     way = "Add them to it" if given else "Move some of its items to the training side, or leave it out of the other"
     return f"The {split} set has classes that {whose} lacks: {named}. Known: {known}.{near(first, vocab)} {way}."
+
+
+def _classes(vocab: Any) -> list[Any]:
+    """The classes of a vocabulary that was given, each once."""
+    listed = checked_list(vocab, "vocab", "classes, such as ['cat', 'dog']")
+    for one in listed:
+        if not _is_class(one):
+            raise ConfigError(f"vocab holds {found(one)}, which is not one class. Expected texts or numbers.")
+    return list(dict.fromkeys(map(_plain, listed)))
+
+
+def _is_class(value: Any) -> bool:
+    return is_hashable(value) and not (isinstance(value, Tensor) and value.ndim > 0)
 
 
 def _plain(value: Any) -> Any:

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastlearn.errors import ConfigError, FastlearnError
+from fastlearn.errors import ConfigError, DataError, FastlearnError
 
 Sample = tuple[Any, ...]
 Batch = tuple[Any, ...]
+_EXAMPLES = {"item_tfms": "Resize(224)", "batch_tfms": "aug_transforms()"}
 
 
 class ItemTransform:
@@ -85,6 +86,14 @@ def _made(kind: type[Any]) -> Any:
         raise ConfigError(f"{kind.__name__} needs arguments: type {kind.__name__}(…). {error}") from error
 
 
+def _no_transform(option: str, found: Any) -> str:
+    if isinstance(found, type):
+        return f"{option} takes a transform, not the class {found.__name__} itself: type {found.__name__}(…)."
+    quoted = isinstance(found, str) and found.strip()[:1].isalpha()
+    hint = "Without quotes" if quoted else "One or a list of them"
+    return f"{option} takes transforms or functions, not {found!r}. {hint}: {option}={_EXAMPLES[option]}."
+
+
 def as_item_tfm(f: ItemTransform | type[ItemTransform] | Callable[[Any], Any], n_inp: int = 1) -> ItemTransform:
     """`f` itself when it is an item transform; a plain function becomes one that changes each input object."""
     made = _made(f) if isinstance(f, type) and issubclass(f, ItemTransform) else f
@@ -92,8 +101,8 @@ def as_item_tfm(f: ItemTransform | type[ItemTransform] | Callable[[Any], Any], n
         raise ConfigError(f"{made!r} works on whole batches: pass it in batch_tfms, not in item_tfms.")
     if isinstance(made, ItemTransform):
         return made
-    if not callable(made):
-        raise ConfigError(f"item_tfms takes transforms or functions, not {made!r}.")
+    if not callable(made) or isinstance(made, type):
+        raise ConfigError(_no_transform("item_tfms", made))
     return _EachInput(made, n_inp)
 
 
@@ -101,13 +110,13 @@ def as_batch_tfm(
     f: BatchTransform | type[BatchTransform] | Callable[[Tensor], Tensor], n_inp: int = 1
 ) -> BatchTransform:
     """`f` itself when it is a batch transform; a plain function becomes one that changes each input tensor."""
-    made = f() if isinstance(f, type) and issubclass(f, BatchTransform) else f
+    made = _made(f) if isinstance(f, type) and issubclass(f, BatchTransform) else f
     if isinstance(made, ItemTransform) or (isinstance(made, type) and issubclass(made, ItemTransform)):
         raise ConfigError(f"{made!r} works on single samples: pass it in item_tfms, not in batch_tfms.")
     if isinstance(made, BatchTransform):
         return made
-    if not callable(made):
-        raise ConfigError(f"batch_tfms takes transforms or functions, not {made!r}.")
+    if not callable(made) or isinstance(made, type):
+        raise ConfigError(_no_transform("batch_tfms", made))
     return _EachInputBatch(made, n_inp)  # type: ignore[arg-type]
 
 
@@ -115,7 +124,8 @@ def as_tuple(tfms: Any) -> tuple[Any, ...]:
     """None, one transform, or several, as a tuple."""
     if tfms is None:
         return ()
-    return tuple(tfms) if isinstance(tfms, Iterable) and not callable(tfms) else (tfms,)
+    several = isinstance(tfms, Iterable) and not callable(tfms) and not isinstance(tfms, (str, bytes, dict))
+    return tuple(tfms) if several else (tfms,)
 
 
 def with_defaults(defaults: Sequence[Any], chosen: Sequence[Any]) -> tuple[Any, ...]:
@@ -163,8 +173,10 @@ def _applied(tfm: BatchTransform, batch: Batch, kinds: tuple[str, ...], rng: tor
         raise
     except Exception as error:
         shapes = ", ".join(str(tuple(part.shape)) for part in batch if isinstance(part, Tensor))
-        error.add_note(f"in the batch transform {tfm!r}, on tensors of shapes {shapes}")
-        raise
+        if isinstance(error, MemoryError) or "memory" in str(error):  # told with the batch's size by who trains
+            raise
+        why = f"{type(error).__name__}: {error}"
+        raise DataError(f"The batch transform {tfm!r} failed on tensors of shapes {shapes}: {why}.") from error
 
 
 def _merged(tfms: Sequence[BatchTransform]) -> tuple[BatchTransform, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +25,7 @@ import torch
 
 from fastlearn.data.collate import stack_samples
 from fastlearn.errors import ConfigError, DataError, WorkerError
+from fastlearn.runtime.interrupt import DeferredInterrupt
 from fastlearn.runtime.seed import RunKey, numpy_rng
 
 AHEAD = 2
@@ -66,6 +69,8 @@ class Reader:
     def _foreign_sample(self, index: int) -> Any:
         try:
             return self.dataset[index]
+        except StopIteration as error:
+            raise _as_error(error, self.source(index)) from error
         except Exception as error:
             error.add_note(f"while reading {self.source(index)}")
             raise
@@ -101,7 +106,29 @@ def _default_collate(samples: list[Any]) -> Any:
 def read_here(reader: Reader, jobs: Iterable[Job]) -> Iterator[Any]:
     """Each batch when it is asked for."""
     for job in jobs:
-        yield reader.read(job)
+        try:
+            batch = reader.read(job)
+        except StopIteration as error:
+            raise _as_error(error, _A_BATCH) from error
+        yield batch
+
+
+_A_BATCH = "a batch, in collate"
+
+
+def _as_error(error: BaseException, what: str) -> BaseException:
+    """`error`, or an error that names it if the program would take it for the end of a loop or for its own end.
+
+    No Ctrl-C reaches a worker, so a KeyboardInterrupt there, like a SystemExit, comes from the code that reads `what`.
+    """
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    made = WorkerError(
+        f"{type(error).__name__} came out of the code that makes {what}. Expected a value, or an ordinary exception: "
+        "look for sys.exit() or next() there."
+    )
+    made.__cause__ = error
+    return made
 
 
 class _Gathering:
@@ -126,7 +153,8 @@ class _Gathering:
                     return
                 self._samples[c].append(self.reader.sample(self.job.key, self.job.first + k, self.job.indices[k]))
         except BaseException as error:  # handed to the thread that waits for the batch
-            self._errors[c] = error
+            at = self.job.indices[start + len(self._samples[c])]
+            self._errors[c] = _as_error(error, self.reader.source(at))
         with self._lock:
             self._left -= 1
             last = self._left == 0
@@ -140,7 +168,7 @@ class _Gathering:
         try:
             self.done.set_result(self.reader.batch([s for part in self._samples for s in part], self.job.indices))
         except BaseException as error:
-            self.done.set_exception(error)
+            self.done.set_exception(_as_error(error, _A_BATCH))
 
 
 def read_in_threads(reader: Reader, jobs: Iterable[Job], n_workers: int, bs: int) -> Iterator[Any]:
@@ -179,7 +207,8 @@ def read_in_processes(reader: Reader, jobs: Iterable[Job], n_workers: int) -> It
     finished = False
     try:
         for job in jobs:
-            waiting.append(pool.submit(_read_in_worker, job))
+            with _shielded() if len(context.made) < n_workers else nullcontext():
+                waiting.append(pool.submit(_read_in_worker, job))
             if len(waiting) > AHEAD * n_workers:
                 yield _received(waiting.popleft(), reader.pin)
         while waiting:
@@ -190,8 +219,28 @@ def read_in_processes(reader: Reader, jobs: Iterable[Job], n_workers: int) -> It
     finally:
         if not finished:
             for process in context.made:
-                process.terminate()
+                if process.pid is not None:  # else it could not be started
+                    process.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _shielded() -> Iterator[None]:
+    """Holds Ctrl-C back while a worker is started, and keeps it from that worker for good.
+
+    A terminal sends it to every process of the group; one that is still importing would answer with a traceback. The
+    mask of blocked signals is inherited by whatever is started here, the fork server too, which lives on.
+    """
+    with DeferredInterrupt() as interrupt:
+        can_mask = hasattr(signal, "pthread_sigmask")  # not on Windows
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_mask else set()
+        try:
+            yield
+        finally:
+            if can_mask:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if interrupt.requested:
+        raise KeyboardInterrupt
 
 
 def _received(future: Future[Any], pin: bool) -> Any:
@@ -248,6 +297,7 @@ _worker: dict[str, Any] = {}  # what this worker process was started with; empty
 def _start_worker(payload: bytes, slots: Any, counter: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with counter.get_lock():
         slot = counter.value
         counter.value += 1
@@ -262,16 +312,31 @@ def _start_worker(payload: bytes, slots: Any, counter: Any) -> None:
     slots[3 * slot] = multiprocessing.current_process().pid
 
 
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its workers, which hold each other's pipes open and would wait forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _read_in_worker(job: Job) -> Any:
     reader, slots, slot = _worker["reader"], _worker["slots"], _worker["slot"]
     if isinstance(reader, Exception):
         raise reader
-    samples = []
-    for k, index in enumerate(job.indices):
-        slots[3 * slot + 1] = index
-        samples.append(reader.sample(job.key, job.first + k, index))
-    slots[3 * slot + 1] = -1
-    batch = reader.batch(samples, job.indices)
+    samples: list[Any] = []
+    try:
+        for k, index in enumerate(job.indices):
+            slots[3 * slot + 1] = index
+            samples.append(reader.sample(job.key, job.first + k, index))
+        slots[3 * slot + 1] = -1
+        batch = reader.batch(samples, job.indices)
+    except BaseException as error:
+        done = len(samples)
+        named = _as_error(error, reader.source(job.indices[done]) if done < len(job.indices) else _A_BATCH)
+        if named is error:
+            raise
+        raise named  # noqa: B904 - its cause is set
     return _Arrays(tuple(part.numpy() for part in batch)) if reader.ours and reader.collate is None else batch
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from fastlearn.arch.spec import ArchSpec
 from fastlearn.errors import CheckpointError, DataError, FastlearnError
 from fastlearn.export.preprocess import Preprocess
 from fastlearn.paths import printable
+from fastlearn.runtime.disk import is_full, lacking, write_whole
 
 FORMAT = 1
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -75,8 +74,9 @@ def write_model_folder(
 ) -> Path:
     """Write a classifier; `training` is any JSON that tells how it came about. Returns the folder.
 
-    Each file is put in place whole. The card names the weights by their SHA-256, so a folder that holds the files of
-    two different writings (of which the second was cut short) is refused and not misread.
+    Both files are written whole before either is put in place, so an error or Ctrl-C leaves an older model intact. The
+    card names the weights by their SHA-256: a folder with the files of two different writings (of which the second was
+    killed between the two renames) is refused and not misread. Raises CheckpointError.
     """
     from safetensors.torch import save
 
@@ -94,11 +94,17 @@ def write_model_folder(
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _put(folder / WEIGHTS, weights)
-        _put(folder / CARD, text + b"\n")
+        write_whole({folder / WEIGHTS: weights, folder / CARD: text + b"\n"})
     except OSError as error:
-        raise CheckpointError(f"Cannot write the model to {printable(folder)}: {error.strerror or error}.") from error
+        raise CheckpointError(_not_written(folder, error, len(weights) + len(text))) from error
     return folder
+
+
+def _not_written(folder: Path, error: OSError, n_bytes: int) -> str:
+    missing = lacking(folder, n_bytes)
+    why = f"{error.strerror or error}.{f' {missing}' if missing else ''}"
+    way_out = "Free some space, or name a folder on another disk" if is_full(error) else "Name another folder"
+    return f"Cannot write the model to {printable(folder)}: {why} What was there before is untouched. {way_out}."
 
 
 def is_model_folder(folder: str | os.PathLike[str]) -> bool:
@@ -161,35 +167,3 @@ def _build(card: dict[str, Any], weights: dict[str, torch.Tensor]) -> TrainedMod
         model = spec.build(pretrained=False, init=None)
     model.load_state_dict(weights)
     return TrainedModel(model.eval().requires_grad_(False), vocab, preprocess)
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Write beside `path`, make sure that it is on the disk, then put it in place at once."""
-    handle, temp = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with open(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temp, 0o666 & ~_umask())  # a temporary file is for its owner alone
-        os.replace(temp, path)
-        _sync_folder(path.parent)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temp)
-
-
-def _umask() -> int:
-    current = os.umask(0o022)
-    os.umask(current)
-    return current
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last. Windows cannot open a folder, and needs none of this."""
-    with contextlib.suppress(PermissionError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -154,7 +154,7 @@ def _in_order(loader: Any, learn: Learner) -> Any:
     if not hasattr(loader, "batches"):
         loader = ForeignLoader(loader, learn.dls.n_inp, learn.device)
     if isinstance(loader, ForeignLoader):
-        return loader
+        return loader.in_order()
     return loader.new(shuffle=False, drop_last=False, weights=None, train=False)
 
 

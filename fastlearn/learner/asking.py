@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from fastlearn.data.foreign import ForeignLoader
 from fastlearn.data.loaders import check_max_n
 from fastlearn.errors import ConfigError
 from fastlearn.learner.setup import LearnerSetup
@@ -33,9 +34,9 @@ class Asking(LearnerSetup):
 
         Returns `([inputs,] predictions, targets [, decoded] [, losses])`; the predictions went through the loss
         function's activation (softmax for cross-entropy) unless `act` is another function. `dl` takes a loader or a
-        list of batches such as `[(x, y)]`.
+        list of batches such as `[(x, y)]`. A torch DataLoader that shuffles is read in the order of its data set.
         """
-        found = self._predict(self._loader(ds_idx, dl), with_input=with_input, with_loss=with_loss)
+        found = self._predict(_in_order(self._loader(ds_idx, dl)), with_input=with_input, with_loss=with_loss)
         activation = act if act is not None else activation_of(self.loss_func)
         predictions = activation(found.outputs)
         parts: list[Any] = [found.inputs] if with_input else []
@@ -66,18 +67,25 @@ class Asking(LearnerSetup):
     ) -> tuple[torch.Tensor, Any]:
         """Predictions averaged over `n` augmented passes and a plain one: (1 − beta)·mean(augmented) + beta·plain.
 
-        `beta=None` returns (augmented, plain, targets); `use_max` takes the largest in place of the mean.
+        `beta=None` returns (augmented, plain, targets); `use_max` takes the largest in place of the mean. A torch
+        DataLoader that shuffles is read in the order of its data set; ConfigError for another loader that gives its
+        samples in a new order each time.
         """
         if not isinstance(n, int) or n < 1:
             raise ConfigError(f"tta needs n ≥ 1 augmented passes, not {n!r}.")
         if not (beta is None or (isinstance(beta, (int, float)) and 0 <= beta <= 1)):
             raise ConfigError(f"beta is the share of the plain pass, from 0 to 1, not {beta!r}; the default is 0.25.")
-        loader = self._loader(ds_idx, dl)
+        loader = _in_order(self._loader(ds_idx, dl))
         activation = activation_of(self.loss_func)
         augmented_loader = loader.new(shuffle=False, drop_last=False, train=True)
-        passes = [activation(self._predict(augmented_loader, stream="tta", epoch=i).outputs) for i in range(n)]
         plain = self._predict(loader)
         predictions = activation(plain.outputs)
+        passes = []
+        for i in range(n):
+            found = self._predict(augmented_loader, stream="tta", epoch=i)
+            if isinstance(loader, ForeignLoader):
+                _check_same_samples(plain, found, loader)
+            passes.append(activation(found.outputs))
         if use_max:
             return torch.stack([predictions, *passes]).max(0)[0], plain.targets
         mean = torch.stack(passes).mean(0)
@@ -137,3 +145,30 @@ class Asking(LearnerSetup):
             with_input=with_input,
             channels_last=self.channels_last,
         )
+
+
+def _in_order(loader: Any) -> Any:
+    """A foreign loader without torch's shuffling; others are in order already."""
+    return loader.in_order() if isinstance(loader, ForeignLoader) else loader
+
+
+def _check_same_samples(plain: Predictions, found: Predictions, loader: ForeignLoader) -> None:
+    """Raise unless two passes gave as many samples, with the same targets one by one."""
+    same = len(plain.outputs) == len(found.outputs) and _equal(plain.targets, found.targets)
+    if not same:
+        raise ConfigError(
+            f"tta averages passes sample by sample, but this {type(loader.loader).__name__} gives other samples, or "
+            "another order of them, each time. Pass one that does not shuffle: "
+            "dl=DataLoader(dataset, batch_size=64, shuffle=False)."
+        )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether nested targets are the same, NaN being equal to itself."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other) or (one.shape == other.shape and bool(((one == other) | (one != one)).all()))
+    if isinstance(one, dict):
+        return all(_equal(one[name], other[name]) for name in one)
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)

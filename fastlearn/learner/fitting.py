@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from fastlearn.callbacks.progress import in_notebook
 from fastlearn.data.checks import check_dataloaders
+from fastlearn.data.options import named_options
 from fastlearn.errors import ConfigError
 from fastlearn.learner.setup import LR, LearnerSetup
+from fastlearn.runtime.modes import kept_modes
 from fastlearn.training import schedule as schedules
 from fastlearn.training.callback import as_callbacks
 from fastlearn.training.dry_run import dry_run
@@ -31,6 +33,7 @@ from fastlearn.training.state import Story
 class Fitting(LearnerSetup):
     """The methods of a `Learner` that train or measure its model."""
 
+    @named_options
     def fit(
         self,
         n_epoch: int,
@@ -43,6 +46,7 @@ class Fitting(LearnerSetup):
         """Train for `n_epoch` epochs at a constant learning rate; a slice gives each group of layers its own."""
         self._fit("fit", n_epoch, schedules.constant(self._lrs(lr)), wd, cbs, reset_opt, start_epoch)
 
+    @named_options
     def fit_one_cycle(
         self,
         n_epoch: int,
@@ -62,6 +66,7 @@ class Fitting(LearnerSetup):
         )
         self._fit("fit_one_cycle", n_epoch, cycle, wd, cbs, reset_opt, start_epoch)
 
+    @named_options
     def fit_flat_cos(
         self,
         n_epoch: int,
@@ -77,6 +82,7 @@ class Fitting(LearnerSetup):
         flat = schedules.flat_cos(self._lrs(lr), div_final=div_final, pct_start=pct_start)
         self._fit("fit_flat_cos", n_epoch, flat, wd, cbs, reset_opt, start_epoch)
 
+    @named_options
     def fit_sgdr(
         self,
         n_cycles: int,
@@ -93,6 +99,7 @@ class Fitting(LearnerSetup):
         n_epoch = sum(schedules.sgdr_epochs(n_cycles, cycle_len, cycle_mult))
         self._fit("fit_sgdr", n_epoch, restarts, wd, cbs, reset_opt, start_epoch)
 
+    @named_options
     def fine_tune(
         self,
         epochs: int,
@@ -135,6 +142,7 @@ class Fitting(LearnerSetup):
             self.model.load_state_dict(frozen)
             print("Kept the weights of the frozen phase, whose validation loss was lower.")
 
+    @named_options
     def lr_find(
         self,
         start_lr: float = 1e-7,
@@ -182,12 +190,8 @@ class Fitting(LearnerSetup):
         if not len(loader):
             raise ConfigError("There is no batch to validate on: the loader is empty.")
         state = self._state(self._plan(0, None, loader), as_callbacks(cbs), Recorder())
-        modes = [(module, module.training) for module in self.model.modules()]
-        try:
+        with kept_modes(self.model):
             values = valid_pass(state, self.step)
-        finally:
-            for module, training in modes:
-                module.training = training
         return list(values.values())
 
     def dry_run(self) -> dict[str, float]:

@@ -14,8 +14,9 @@ from torch import nn
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.download import is_shipped
 from fastlearn.data.loaders import DataLoader
+from fastlearn.data.options import named_options
 from fastlearn.errors import ConfigError, UnknownNameError, near
-from fastlearn.metrics import Metric, as_metric, check_metric
+from fastlearn.metrics import Metric, as_metrics, check_metric
 from fastlearn.runtime.interrupt import DeferredInterrupt
 from fastlearn.runtime.precision import Precision, PrecisionName
 from fastlearn.runtime.seed import check_seed, draw_seed
@@ -48,6 +49,7 @@ _NO_EXPORT = (
 class LearnerSetup:
     """The parts of a `Learner` and how they are changed; what it does with them is in its other bases."""
 
+    @named_options
     def __init__(
         self,
         dls: DataLoaders,
@@ -119,8 +121,7 @@ class LearnerSetup:
 
     @metrics.setter
     def metrics(self, metrics: Any) -> None:
-        wanted = [] if metrics is None else list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
-        self._metrics = [as_metric(metric) for metric in wanted]
+        self._metrics = as_metrics(metrics)
         if self.task is not None:
             for metric in self._metrics:
                 check_metric(metric, self.task)

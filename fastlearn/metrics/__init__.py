@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import Any
 
@@ -90,6 +91,7 @@ __all__ = [
     "accuracy",
     "accuracy_multi",
     "as_metric",
+    "as_metrics",
     "check_metric",
     "error_rate",
     "exp_rmspe",
@@ -135,6 +137,24 @@ def as_metric(metric: Any) -> Metric:
     raise ConfigError(
         f"A metric is a function of (outputs, targets) or a Metric such as F1Score(), found {metric!r}.{hint}"
     )
+
+
+def as_metrics(metrics: Any) -> list[Metric]:
+    """A list of metrics of different names from what was given for `metrics=`: None, one, or several.
+
+    A name that is there already gets a number: two functions without a name are "metric" and "metric_2".
+    """
+    given = [] if metrics is None else list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
+    made = [as_metric(metric) for metric in given]
+    taken = {metric.name for metric in made}
+    seen: set[str] = set()
+    for metric in made:
+        if metric.name in seen:
+            free = (f"{metric.name}_{k}" for k in itertools.count(2))
+            metric.name = next(name for name in free if name not in taken)
+        seen.add(metric.name)
+        taken.add(metric.name)
+    return made
 
 
 def check_metric(metric: Metric, task: Any) -> None:

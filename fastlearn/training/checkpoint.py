@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from fastlearn.errors import CheckpointError, near
+from fastlearn.runtime.disk import is_full, lacking
 from fastlearn.training.callback import Callback
 from fastlearn.training.recorder import Recorder
 
@@ -57,7 +58,13 @@ def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], meta: dict[st
         os.replace(temp, path)
         _sync(path.parent)
     except Exception as error:
-        raise CheckpointError(f"Could not save {path}: {error}. What was there before is untouched.") from error
+        temp.unlink(missing_ok=True)  # now, so that what it took counts as free
+        missing = lacking(path.parent, sum(tensor.nbytes for tensor in tensors.values()) + len(text))
+        way_out = " Free some space, or save under an absolute path on another disk." if is_full(error) else ""
+        raise CheckpointError(
+            f"Could not save {path}: {error}.{f' {missing}' if missing else ''} What was there before is untouched."
+            f"{way_out}"
+        ) from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             temp.unlink()

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from fastlearn.errors import DataError, DeviceMemoryError
+from fastlearn.data.summary import seen
+from fastlearn.errors import DataError, DeviceMemoryError, FastlearnError
 from fastlearn.runtime.device import to_cpu
+from fastlearn.runtime.modes import kept_modes
 from fastlearn.runtime.precision import Precision
 from fastlearn.runtime.seed import RunKey
 from fastlearn.training.explain import is_out_of_memory
@@ -52,10 +54,9 @@ def predict_loader(
 
     Raises DataError for an empty loader.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    set_training_mode(model, False)
     outputs, targets, inputs, losses = [], [], [], []
-    try:
+    with kept_modes(model):
+        set_training_mode(model, False)
         batches = loader.batches(key)
         with closing(batches):  # type: ignore[type-var]
             for batch in batches:
@@ -72,9 +73,6 @@ def predict_loader(
                     inputs.append(to_cpu(xs[0] if len(xs) == 1 else xs))
                 if loss_func is not None and ys:
                     losses.append(to_cpu(loss_func(out, *ys)))
-    finally:
-        for module, training in modes:
-            module.training = training
     if not outputs:
         raise DataError("There is nothing to predict: the loader gave no batch.")
     return Predictions(
@@ -89,9 +87,15 @@ def _run(model: nn.Module, xs: tuple[Any, ...], precision: Precision) -> Any:
     try:
         with precision.autocast():
             return model(*xs)
-    except (RuntimeError, MemoryError) as error:
+    except FastlearnError:
+        raise
+    except (AttributeError, IndexError, KeyError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         if not is_out_of_memory(error):
-            raise
+            raise DataError(
+                f"The model {type(model).__name__} does not take the inputs {', '.join(map(seen, xs))}: {error}. "
+                "dls.one_batch()[0].shape is what it learns from; learn.get_preds(dl=dls.test_dl(items)) makes such "
+                "batches of new items."
+            ) from error
         size = count_samples(xs)
         raise DeviceMemoryError(
             f"{precision.device.type.upper()} ran out of memory with a batch of {size} in prediction. Predict in "

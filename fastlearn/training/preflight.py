@@ -15,6 +15,7 @@ from torch import nn
 from fastlearn.errors import ConfigError, DataError, DeviceMemoryError, FastlearnError
 from fastlearn.metrics import Metric
 from fastlearn.runtime.device import to_device
+from fastlearn.runtime.modes import kept_modes
 from fastlearn.runtime.precision import Precision
 from fastlearn.runtime.seed import RunKey
 from fastlearn.task import Task, check_n_out
@@ -78,11 +79,10 @@ def preflight(
     inputs, targets = batch[:n_inp], batch[n_inp:]
     if task is not None and len(targets) == 1 and isinstance(targets[0], torch.Tensor):
         task.check_targets(targets[0])
-    modes = [(module, module.training) for module in model.modules()]
     generator = torch.get_rng_state()
-    set_training_mode(model, False)
     try:
-        with torch.no_grad(), precision.autocast():
+        with kept_modes(model), torch.no_grad(), precision.autocast():
+            set_training_mode(model, False)
             outputs = _run(model, inputs)
             _check_outputs(outputs, task)
             _check_classes(loss_func, outputs, targets)
@@ -93,8 +93,6 @@ def preflight(
             _try_metric(metric, outputs, targets)
     finally:
         torch.set_rng_state(generator)
-        for module, training in modes:
-            module.training = training
 
 
 def _run(model: nn.Module, inputs: tuple[Any, ...]) -> Any:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from fastlearn.runtime.modes import kept_modes
+
 
 def layer_table(model: nn.Module, inputs: tuple[Any, ...]) -> str:
     """One line a leaf module, from a forward pass over `inputs` in evaluation mode that changes nothing."""
@@ -22,16 +24,13 @@ def layer_table(model: nn.Module, inputs: tuple[Any, ...]) -> str:
     for module in model.modules():
         if not any(True for _ in module.children()):
             hooks.append(module.register_forward_hook(record))
-    modes = [(module, module.training) for module in model.modules()]
     try:
-        model.eval()
-        with torch.no_grad():
+        with kept_modes(model), torch.no_grad():
+            model.eval()
             model(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes:
-            module.training = training
     header = ("Layer", "Output shape", "Parameters", "Trained")
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(4)]
     lines = [_line(header, widths), "─" * (sum(widths) + 6), *(_line(row, widths) for row in rows)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from fastlearn.data.part import Kind, TransformBlock
+from fastlearn.data.part import Kind, TransformBlock, WrongName, check_wrong_name
 from fastlearn.errors import ConfigError
 from fastlearn.pixels import open_image, to_array
 from fastlearn.vision.augment import IntToFloatTensor
@@ -27,11 +27,12 @@ class ImagePart(TransformBlock):
     kind: Kind = "image"
     display = ImageDisplay()
 
-    def __init__(self, cls: type[PILImage] = PILImage) -> None:
+    def __init__(self, cls: type[PILImage] = PILImage, wrong_name: WrongName = "raise") -> None:
         if not hasattr(cls, "create"):
             raise ConfigError(f"ImageBlock takes a class such as PILImage or PILImageBW, not {cls!r}.")
+        check_wrong_name(wrong_name)
         super().__init__(batch_tfms=IntToFloatTensor)
-        self.cls = cls
+        self.cls, self.wrong_name = cls, wrong_name
 
     def create(self, raw: Any) -> PILImage:
         """The picture of a path, bytes, a Pillow image or an array."""
@@ -59,12 +60,15 @@ class ImagePart(TransformBlock):
         return "ImageBlock" if self.cls is PILImage else f"ImageBlock({self.cls.__name__})"
 
 
-def ImageBlock(cls: type[PILImage] = PILImage) -> ImagePart:
+def ImageBlock(cls: type[PILImage] = PILImage, wrong_name: WrongName = "raise") -> ImagePart:
     """A picture, opened as `cls`: `PILImage` (three channels) or `PILImageBW` (one).
+
+    Files of another format than their name says (a PNG called .jpg) are refused before training; with
+    `wrong_name="warn"` they are read by their content, and the report of `dls.check()` names them.
 
     >>> DataBlock(blocks=(ImageBlock(cls=PILImageBW), CategoryBlock), get_items=get_image_files, get_y=parent_label)
     """
-    return ImagePart(cls)
+    return ImagePart(cls, wrong_name)
 
 
 def _is_picture(item: Image | Any) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from fastlearn.data.block import CategoryBlock, DataBlock
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.label import ColReader, RegexLabeller, parent_label, using_attr
+from fastlearn.data.options import checked_function, checked_list, checked_path, found, named_options
 from fastlearn.data.split import ColSplitter, Splitter, StratifiedSplitter
 from fastlearn.errors import ConfigError, DataError
 from fastlearn.paths import PathList
@@ -21,6 +22,7 @@ from fastlearn.vision.sources import (
     Label,
     StrPath,
     as_files,
+    below,
     block_for,
     block_for_columns,
     check_table,
@@ -29,15 +31,15 @@ from fastlearn.vision.sources import (
     first,
     random_splitter,
     read_table,
-    readable,
     refuse_missing,
     second,
+    usable,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OnError = Literal["raise", "skip"]
+OnError = Literal["raise", "skip", "warn"]
 
 
 class ImageDataLoaders(DataLoaders):
@@ -45,12 +47,14 @@ class ImageDataLoaders(DataLoaders):
 
     What they share: `item_tfms` and `batch_tfms` change pictures on the CPU and batches on the device; without
     `item_tfms`, pictures that all have one size keep it and others are resized to 224 by 224, which is said. `bs` and
-    `val_bs` are the batch sizes, `seed` fixes the split, `img_cls` may be `PILImageBW`. `on_error="skip"` opens every
-    file now and leaves out those that cannot be read, with their number; the default names and refuses them when the
-    data are checked, before training.
+    `val_bs` are the batch sizes, `seed` fixes the split, `img_cls` may be `PILImageBW`. Files
+    that cannot be read, or that are of another format than their name says (a PNG called .jpg), are named and refused
+    when the data are checked, before training. `on_error="skip"` opens every file now and leaves those out, with their
+    number; `on_error="warn"` trains on the wrongly named ones that open, and names them in a warning.
     """
 
     @classmethod
+    @named_options
     def from_dblock(
         cls,
         dblock: DataBlock,
@@ -75,6 +79,7 @@ class ImageDataLoaders(DataLoaders):
         )
 
     @classmethod
+    @named_options
     def from_folder(
         cls,
         path: StrPath,
@@ -106,6 +111,7 @@ class ImageDataLoaders(DataLoaders):
         return cls._build(plan, files, None, parent_label, splitter, CategoryBlock(vocab=vocab))
 
     @classmethod
+    @named_options
     def from_path_func(
         cls,
         path: StrPath,
@@ -129,9 +135,10 @@ class ImageDataLoaders(DataLoaders):
         >>> dls = ImageDataLoaders.from_path_func(path, get_image_files(path), lambda p: p.parent.name)
         """
         plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
-        return cls._build_by_file(plan, fnames, label_func, valid_pct, seed)
+        return cls._build_by_file(plan, fnames, checked_function(label_func, "label_func"), valid_pct, seed)
 
     @classmethod
+    @named_options
     def from_name_func(
         cls,
         path: StrPath,
@@ -155,9 +162,11 @@ class ImageDataLoaders(DataLoaders):
         >>> dls = ImageDataLoaders.from_name_func(path, get_image_files(path), lambda name: name[0].isupper())
         """
         plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
-        return cls._build_by_file(plan, fnames, using_attr(label_func, "name"), valid_pct, seed)
+        by_name = using_attr(checked_function(label_func, "label_func"), "name")
+        return cls._build_by_file(plan, fnames, by_name, valid_pct, seed)
 
     @classmethod
+    @named_options
     def from_path_re(
         cls,
         path: StrPath,
@@ -181,6 +190,7 @@ class ImageDataLoaders(DataLoaders):
         return cls._build_by_file(plan, fnames, RegexLabeller(pat), valid_pct, seed)
 
     @classmethod
+    @named_options
     def from_name_re(
         cls,
         path: StrPath,
@@ -207,6 +217,7 @@ class ImageDataLoaders(DataLoaders):
         return cls._build_by_file(plan, fnames, using_attr(RegexLabeller(pat), "name"), valid_pct, seed)
 
     @classmethod
+    @named_options
     def from_lists(
         cls,
         path: StrPath,
@@ -228,14 +239,15 @@ class ImageDataLoaders(DataLoaders):
     ) -> Self:
         """File names and, in the same order, their labels: classes, lists of classes, or floats (regression)."""
         plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
-        files, listed = list(as_files(fnames)), list(labels)
+        files, listed = list(as_files(fnames)), checked_list(labels, "labels", "one label a file")
         if len(files) != len(listed):
             raise DataError(f"There are {len(files)} file names and {len(listed)} labels: expected one label a file.")
-        y_block = y_block or block_for(listed)
+        y_block = block_for(listed) if y_block is None else y_block
         splitter = random_splitter(y_block, valid_pct, seed, second)
         return cls._build(plan, list(zip(files, listed, strict=True)), first, second, splitter, y_block)
 
     @classmethod
+    @named_options
     def from_df(
         cls,
         df: pd.DataFrame,
@@ -266,10 +278,11 @@ class ImageDataLoaders(DataLoaders):
         one class each. Rows that are true in `valid_col` are for validation.
         """
         plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
-        get_x = FileReader(fn_col, os.path.join(path, folder or ""), suff)
+        get_x = FileReader(fn_col, below(path, folder), suff)
         return cls._build_by_row(plan, df, get_x, label_col, label_delim, y_block, valid_col, valid_pct, seed)
 
     @classmethod
+    @named_options
     def from_csv(
         cls,
         path: StrPath,
@@ -305,7 +318,7 @@ class ImageDataLoaders(DataLoaders):
         if not isinstance(csv_fname, (str, os.PathLike)):
             raise ConfigError(f"csv_fname is the name of a CSV file under {path}, found {csv_fname!r}.")
         df = read_table(os.path.join(path, csv_fname), fn_col, header, delimiter, quoting)
-        get_x = FileReader(fn_col, os.path.join(path, folder or ""), suff)
+        get_x = FileReader(fn_col, below(path, folder), suff)
         return cls._build_by_row(plan, df, get_x, label_col, label_delim, y_block, valid_col, valid_pct, seed)
 
     @classmethod
@@ -330,7 +343,7 @@ class ImageDataLoaders(DataLoaders):
     ) -> Self:
         get_y = ColReader(label_col, label_delim=label_delim)
         check_table(df, get_x, get_y)
-        y_block = y_block or block_for_columns(df, label_col, label_delim)
+        y_block = block_for_columns(df, label_col, label_delim) if y_block is None else y_block
         splitter = random_splitter(y_block, valid_pct, seed, get_y) if valid_col is None else ColSplitter(valid_col)
         return cls._build(plan, df, get_x, get_y, splitter, y_block)
 
@@ -338,15 +351,13 @@ class ImageDataLoaders(DataLoaders):
     def _build(
         cls, plan: _Plan, items: Any, get_x: Label | None, get_y: Label, splitter: Splitter, y_block: Any
     ) -> Self:
-        if plan.on_error not in ("raise", "skip"):
-            raise ConfigError(f"on_error={plan.on_error!r}: choose 'raise' or 'skip'.")
         if not isinstance(items, PathList):
             refuse_missing(items, get_x)
         if plan.on_error == "skip":
-            items = readable(items, get_x)
+            items = usable(items, get_x)
         item_tfms = default_resize(items, get_x) if plan.item_tfms is None else plan.item_tfms
         block = DataBlock(
-            (ImageBlock(plan.img_cls), y_block),
+            (ImageBlock(plan.img_cls, "warn" if plan.on_error == "warn" else "raise"), y_block),
             splitter=splitter,
             get_x=get_x,
             get_y=get_y,
@@ -379,3 +390,8 @@ class _Plan:
     device: Any
     num_workers: int | None
     on_error: OnError
+
+    def __post_init__(self) -> None:
+        checked_path(self.path, "path")
+        if not isinstance(self.on_error, str) or self.on_error not in ("raise", "skip", "warn"):
+            raise ConfigError(f"on_error={found(self.on_error)}: choose 'raise' or 'skip', or 'warn' for wrong names.")

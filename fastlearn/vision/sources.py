@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,12 @@ import numpy as np
 from fastlearn.data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock
 from fastlearn.data.files import TRAIN_NAMES, VALID_NAMES, get_image_files
 from fastlearn.data.label import ColReader, call_getter, item_at, read_all, row_of, select
+from fastlearn.data.options import checked_list, checked_path, found
 from fastlearn.data.part import as_block
+from fastlearn.data.report import shown
 from fastlearn.data.split import RandomSplitter, Splitter, StratifiedSplitter
 from fastlearn.data.targets import Category, is_nan
-from fastlearn.errors import DataError, ImageError, near
+from fastlearn.errors import ConfigError, DataError, ImageError, near
 from fastlearn.lists import L
 from fastlearn.paths import Path, PathList, printable, siblings_like
 from fastlearn.pixels import image_size, open_image
@@ -29,6 +32,7 @@ Label = Callable[[Any], Any]
 VALID_PCT = 0.2
 DEFAULT_PX = 224
 LARGEST_KEPT_PX = 512
+DELIMITERS = (",", ";", "\t", "|")  # what tables are parted by
 PEEKED = 64  # headers that are read to learn whether pictures differ in size
 
 
@@ -41,12 +45,20 @@ class FileReader(ColReader):
         return Path(os.path.join(self.pref, f"{value}{self.suff}"))
 
 
+def below(path: StrPath, folder: StrPath | None) -> str:
+    """The folder of a table's files: `path`, or `folder` in it."""
+    return os.path.join(path, "" if folder is None else os.fspath(checked_path(folder, "folder")))
+
+
 def find_by_folders(
     path: StrPath, train: str, valid: str, valid_pct: float | None, seed: int | None
 ) -> tuple[PathList, Splitter]:
     """The pictures of a folder of folders, and how to split them; see `ImageDataLoaders.from_folder`."""
     if valid_pct is not None:
         return _of_classes(get_image_files(path), path), StratifiedSplitter(valid_pct, seed)
+    for option, name in (("train", train), ("valid", valid)):
+        if not isinstance(name, str):
+            raise ConfigError(f"{option} is the name of a folder in {printable(path)}, not {found(name)}.")
     there = _folders(path)
     train_name = _pick("train", train, TRAIN_NAMES, there, path)
     valid_name = _pick("valid", valid, VALID_NAMES, there, path)
@@ -64,6 +76,8 @@ def find_by_folders(
 
 
 def _folders(path: StrPath) -> list[str]:
+    if not isinstance(path, (str, os.PathLike)):
+        get_image_files(path)  # a number would be taken for an open folder
     try:
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir())
@@ -120,7 +134,7 @@ def as_files(fnames: Iterable[StrPath]) -> Any:
     if isinstance(fnames, (str, os.PathLike)):
         name = printable(fnames)
         raise DataError(f"fnames takes a list of files, not {name!r}. Type get_image_files({name!r}).")
-    listed = list(fnames)
+    listed = checked_list(fnames, "fnames", "files, such as get_image_files(path)")
     if not listed:
         raise DataError("fnames is empty: there are no pictures. Type get_image_files(path).")
     return PathList(listed) if all(isinstance(name, (str, os.PathLike)) for name in listed) else listed
@@ -168,20 +182,41 @@ def read_table(path: str, fn_col: str | int, header: Any, delimiter: str | None,
     """A CSV file; file names that look like numbers keep their zeros. Raises DataError that names the file."""
     import pandas as pd
 
+    if not (delimiter is None or (isinstance(delimiter, str) and delimiter)):
+        raise ConfigError(f'delimiter is the sign between columns, such as ";" or "\\t", not {delimiter!r}.')
+
     def read(text: dict[Any, type] | None = None) -> pd.DataFrame:
         return pd.read_csv(path, header=header, sep=delimiter or ",", quoting=quoting, dtype=text)
 
     try:
         frame = read()
+        if frame.shape[1] == 1 and (hint := _delimiter_hint(path, delimiter)):
+            raise DataError(f"all is in one column, {str(frame.columns[0])!r}.{hint}")
         name = row_of(frame, fn_col).name
         return read({name: str}) if frame[name].dtype.kind in "iuf" else frame
     except DataError as error:
-        raise DataError(f"{printable(path)}: {error}") from error
+        raise DataError(f"{shown(path)}: {error}") from error
     except OSError as error:
         hint = siblings_like(path) if isinstance(error, FileNotFoundError) else ""
-        raise DataError(f"The table {printable(path)} cannot be read: {error.strerror}.{hint}") from error
-    except (ValueError, UnicodeError) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"{printable(path)} is not a table that pandas can read: {error}.") from error
+        raise DataError(f"The table {shown(path)} cannot be read: {error.strerror}.{hint}") from error
+    except (ValueError, TypeError, IndexError, OverflowError, re.error) as error:  # pandas' own are ValueErrors
+        hint = _delimiter_hint(path, delimiter)
+        raise DataError(f"{shown(path)} is not a table that pandas can read: {str(error).strip()}.{hint}") from error
+
+
+def _delimiter_hint(path: str, delimiter: str | None) -> str:
+    """What to type when the first line of a table is parted by another sign than it was read with."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            line = file.readline(10_000)
+    except (OSError, ValueError):
+        return ""
+    used = delimiter or ","
+    there = {sign: line.count(sign) for sign in DELIMITERS if sign != used}
+    best = max(there, key=lambda sign: there[sign])
+    if "\0" in line or line.count(used) >= there[best]:  # no text, or parted as it was read
+        return ""
+    return f" It looks parted by {best!r}: type delimiter={best!r}."
 
 
 def check_table(df: Any, *readers: ColReader) -> None:
@@ -213,26 +248,36 @@ def refuse_missing(items: Any, get_x: Label | None) -> None:
     if missing:
         folder, name = os.path.split(missing[0])
         hint = near(name, sorted(by_folder[folder])[:5000]) or siblings_like(missing[0])
-        shown = ", ".join(map(printable, missing[:3])) + (", …" if len(missing) > 3 else "")
+        named = ", ".join(map(shown, missing[:3])) + (", …" if len(missing) > 3 else "")
         raise DataError(
-            f"{len(missing)} of {len(files)} files are missing: {shown}.{hint} Check path, folder and suff "
+            f"{len(missing)} of {len(files)} files are missing: {named}.{hint} Check path, folder and suff "
             "(what is added to the names)."
         )
 
 
-def readable(items: Any, get_x: Label | None) -> Any:
-    """The items whose files can be opened; says how many could not."""
-    from fastlearn.data.checks import verify_images
+def usable(items: Any, get_x: Label | None) -> Any:
+    """The items whose files training takes; says how many cannot be read, and how many are wrongly named."""
+    from fastlearn.data.examine import examine_all
 
     paths = _paths(items, get_x)
-    failed = {os.fspath(path) for path in verify_images(paths)}
-    keep = [i for i, path in enumerate(paths) if os.fspath(path) not in failed]
-    if not keep:
-        raise DataError(f"None of the {len(paths)} files can be read, such as {printable(paths[0])}.")
-    if failed:
-        named = ", ".join(printable(path) for path in sorted(failed)[:3]) + (", …" if len(failed) > 3 else "")
-        print(f"Left out {len(paths) - len(keep)} of {len(paths)} files that cannot be read: {named}")
-    return items if len(keep) == len(paths) else select(items, keep) if hasattr(items, "iloc") else L(items)[keep]
+    files = [i for i, path in enumerate(paths) if isinstance(path, (str, os.PathLike))]  # not pictures and arrays
+    seen = dict(zip(files, examine_all([paths[i] for i in files]), strict=True))
+    unread = [i for i, one in seen.items() if one.fault is not None]
+    misnamed = [i for i, one in seen.items() if one.fault is None and one.wrong_name]
+    left_out = {*unread, *misnamed}
+    if len(left_out) == len(paths):
+        why = seen[0].reason if seen[0].fault else f"it is {seen[0].wrong_name}, which its name does not say"
+        raise DataError(f"None of the {len(paths)} files can be used, such as {shown(paths[0])}: {why}.")
+    _say_left_out(len(paths), "files that cannot be read", [shown(paths[i]) for i in unread])
+    what = "files of another format than the name says"
+    _say_left_out(len(paths), what, [f"{shown(paths[i])} is {seen[i].wrong_name}" for i in misnamed])
+    keep = [i for i in range(len(paths)) if i not in left_out]
+    return items if not left_out else select(items if hasattr(items, "iloc") else L(items), keep)
+
+
+def _say_left_out(n: int, what: str, names: list[str]) -> None:
+    if names:
+        print(f"Left out {len(names)} of {n} {what}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}")
 
 
 def default_resize(items: Any, get_x: Label | None) -> list[Resize]:

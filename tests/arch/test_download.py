@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 import urllib.error
 import urllib.request
@@ -63,3 +65,14 @@ def test_failed_download_is_a_weights_error(monkeypatch: pytest.MonkeyPatch, no_
     monkeypatch.setattr(timm, "create_model", fail)
     with pytest.raises(WeightsError, match="invalid hash value"):
         create_vision_model("resnet18", 3)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, no_network: Path, code: int) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(download, "unreachable", lambda _: None)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
+    with pytest.raises(WeightsError, match=rf"resnet18 in .*checkpoints: {os.strerror(code)}.* TORCH_HOME"):
+        create_vision_model(models.resnet18, 3)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ from callback_fits import FakeMetric, batches, fit
 from torch import nn
 
 from fastlearn.callbacks.csv_log import CSVLogger
-from fastlearn.errors import ConfigError
+from fastlearn.errors import ConfigError, TrainingError
 from fastlearn.training.callback import Callback
 from fastlearn.training.recorder import Recorder
 from fastlearn.training.state import TrainState
@@ -70,3 +72,34 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="Cannot write"):
         run(CSVLogger("file/x.csv"), path=tmp_path)
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_leaves_an_older_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(CSVLogger(), path=tmp_path)
+    before = (tmp_path / "history.csv").read_bytes()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match="Cannot write .*history.csv: No space left"):
+        run(CSVLogger(), path=tmp_path)
+    assert (tmp_path / "history.csv").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["history.csv"]
+
+
+def test_a_disk_that_fills_up_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fill(Callback):
+        order = 1
+
+        def after_epoch(self, state: TrainState) -> None:
+            if state.fit_epoch == 1:
+                monkeypatch.setattr(os, "fsync", full)
+
+    log = CSVLogger()
+    with pytest.raises(
+        TrainingError, match="Cannot write a row to .*history.csv: No space left.*earlier rows are whole"
+    ):
+        run(log, Fill(), path=tmp_path, n_epochs=3)
+    assert (tmp_path / "history.csv").read_text().count("\n") == 2
+    assert log.read_log()["epoch"].tolist() == [0]

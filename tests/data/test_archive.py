@@ -122,3 +122,49 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path, dest: Path) -> No
     extract(tar_of(tmp_path / "a.tar", member("top", tarfile.DIRTYPE), member("top/file")), dest)
     assert (dest / "file").read_bytes() == b"hello"
     assert [p.name for p in dest.parent.iterdir()] == ["data"]
+
+
+def test_a_name_that_fills_the_memory_is_refused(tmp_path: Path, dest: Path) -> None:
+    archive = tmp_path / "bomb.tgz"
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        with tarfile.open(archive, "w:gz", format=form) as tar:
+            tar.addfile(member("a"))
+            tar.addfile(member("b" * (module.MAX_HEADER + 1)))
+        with pytest.raises(DownloadError, match=r"damaged or cut off \(a name or property of 1,0\d\d,\d\d\d bytes"):
+            extract(archive, dest)
+        assert_nothing_left(tmp_path, archive)
+
+
+def test_empty_files_count_too(tmp_path: Path, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ALWAYS_ALLOWED", 20 * module.LEAST)
+    archive = tmp_path / "many.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for k in range(10):
+            zipped.writestr(f"{k}", b"")
+    extract(archive, dest)
+    monkeypatch.setattr(module, "MAX_RATIO", 0)
+    monkeypatch.setattr(module, "ALWAYS_ALLOWED", 9 * module.LEAST)
+    with pytest.raises(DownloadError, match="decompression bomb"):
+        extract(archive, dest.with_name("other"))
+
+
+@pytest.mark.parametrize("keep", [1024, 1100, 1536])
+def test_a_tar_cut_off_where_a_member_ends_or_begins(tmp_path: Path, dest: Path, keep: int) -> None:
+    archive = tar_of(tmp_path / "a.tar", member("a"), member("b"))  # each a block of header and a block of content
+    archive.write_bytes(archive.read_bytes()[:keep])
+    with pytest.raises(DownloadError, match="damaged or cut off"):
+        extract(archive, dest)
+    assert_nothing_left(tmp_path, archive)
+
+
+def test_odd_names_arrive(tmp_path: Path, dest: Path) -> None:
+    names = ["a\nb", "😀", "n" * 255, " ", "-rf", "[x]*"]
+    extract(tar_of(tmp_path / "a.tar", *map(member, names)), dest)
+    assert sorted(os.listdir(dest)) == sorted(names)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    archive = tar_of(tmp_path / "a.tar", member("b"))
+    with pytest.raises(DownloadError, match=r"Cannot unpack .*a\.tar: .*(Not a directory|File exists)"):
+        extract(archive, archive / "data")
+    assert os.listdir(tmp_path) == ["a.tar"]

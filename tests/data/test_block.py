@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -73,3 +74,27 @@ def test_two_inputs() -> None:
     dls = made.dataloaders([(i, -i, "ab"[i % 2]) for i in range(10)], bs=4)
     one, two, _ = dls.one_batch()
     assert torch.equal(one, -two) and dls.n_inp == 2 and len(dls.test_dl([(1, 2, "a")]).one_batch()) == 2
+
+
+def fails(*_: object) -> None:
+    raise ZeroDivisionError("by zero")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DataBlock(get_items="pets"), "get_items is a function, not 'pets'"),  # type: ignore[arg-type]
+        (lambda: DataBlock(splitter=0.2), "splitter is a function, not 0.2"),  # type: ignore[arg-type]
+        (lambda: DataBlock(n_inp="1"), "n_inp='1' for 2 blocks"),  # type: ignore[arg-type]
+        (lambda: DataBlock("ImageBlock"), "blocks takes blocks such as .*, not 'ImageBlock'"),
+        (lambda: DataBlock((CategoryBlock, fails)), r"The block fails cannot be made by fails\(\): ZeroDivisionError"),
+        (lambda: DataBlock(getters=3), "getters is a list of functions"),  # type: ignore[arg-type]
+        (lambda: DataBlock().datasets([1, 2], verbose="yes"), "verbose is True or False"),  # type: ignore[arg-type]
+        (lambda: DataBlock().dataloaders([*range(9)], seed=1.5), "seed needs a whole number"),  # type: ignore[arg-type]
+        (lambda: DataBlock().dataloaders([*range(9)], weights={1}), "weights are 'balanced' or one number a sample"),
+        (lambda: DataBlock(get_items=fails).datasets("pets"), "get_items failed on pets: ZeroDivisionError: by zero"),
+    ],
+)
+def test_arguments_of_a_wrong_sort(make: Callable[[], object], message: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        make()

@@ -14,7 +14,7 @@ from faulty_pictures import bomb, cut, picture, the
 from PIL import Image
 
 from fastlearn.data.checks import check_dataloaders, check_folder, check_images, verify_images
-from fastlearn.errors import DataError
+from fastlearn.errors import ConfigError, DataError
 
 
 def test_a_good_folder_has_nothing_to_complain_of(pets: Path) -> None:
@@ -74,12 +74,44 @@ def test_a_folder_or_nothing_in_a_list_of_files(tmp_path: Path) -> None:
     assert len(report.paths("missing")) == 2
 
 
-def test_a_wrong_ending_is_a_warning(pets: Path) -> None:
-    picture(pets / "train" / "cat" / "x.jpg", format="PNG")
-    picture(pets / "train" / "cat" / "y.jpeg", format="JPEG")
+def test_a_wrong_ending_is_an_error_with_three_ways_out(pets: Path) -> None:
+    bad = picture(pets / "train" / "cat" / "x.jpg", format="PNG")
+    good = picture(pets / "train" / "cat" / "y.jpeg", format="JPEG")
     report = check_folder(pets)
+    finding = the(report, "wrong_name")
+    assert finding.severity == "error"
+    assert finding.details == (f"{bad} is PNG",)
+    assert all(way in finding.fix for way in ("Rename", 'on_error="skip"', 'on_error="warn"', "wrong_name="))
+    assert report.unreadable == []  # it opens, so no one shall delete it for being broken
+    with pytest.raises(DataError, match=r"x\.jpg is PNG"):
+        report.raise_for_unreadable()
+    assert verify_images([bad, good]) == [bad]
+    with pytest.raises(ConfigError, match="choose 'raise' or 'warn'"):
+        check_images([bad, good], wrong_name="ignore").raise_for_errors()  # type: ignore[arg-type]
+
+
+def test_a_wrong_ending_can_be_a_warning(pets: Path) -> None:
+    bad = picture(pets / "train" / "cat" / "x.jpg", format="PNG")
+    report = check_folder(pets, wrong_name="warn")
     assert report.ok
-    assert the(report, "wrong_name").details == (f"{pets / 'train/cat/x.jpg'} is PNG",)
+    assert the(report, "wrong_name").severity == "warning"
+    assert the(report, "wrong_name").paths == (bad,)
+    assert check_images([bad], wrong_name="warn").ok
+    assert verify_images([bad], wrong_name="warn") == []
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: verify_images("a.png"), r"get_image_files\('a.png'\)"),
+        (lambda: verify_images(None), "a list of files, not None"),  # type: ignore[arg-type]
+        (lambda: check_images([b"a.png", 3]), "of type bytes"),  # type: ignore[list-item]
+        (lambda: check_folder(None), "the path of a folder, not None"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_list_of_files(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        call()
 
 
 @pytest.mark.parametrize("thorough", [True, False])

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import shutil
+import signal
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from local_server import PETS, Server, tgz
@@ -124,3 +130,65 @@ def test_a_home_that_cannot_be_made(tmp_path: Path, server: Server, monkeypatch:
     monkeypatch.setenv("FASTLEARN_HOME", str(tmp_path / "file"))
     with pytest.raises(DownloadError, match="Cannot make the folder .* FASTLEARN_HOME"):
         untar_data(server.url("pets.tgz"))
+
+
+def test_half_a_copy_is_never_taken_for_the_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Any, target: Any, **options: Any) -> Any:
+        copied.append(source)
+        if len(copied) > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return copyfile(source, target, **options)
+
+    copied: list[Any] = []
+    copyfile = shutil.copyfile
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=100))
+        with pytest.raises(DownloadError, match="Cannot copy .*No space left.* 100 bytes are free .*data=…"):
+            untar_data(URLs.CLIPART, data=tmp_path / "mine")
+    assert list((tmp_path / "mine").iterdir()) == []
+    whole = len(list(Path(untar_data(URLs.CLIPART)).rglob("*.png")))
+    assert len(list(untar_data(URLs.CLIPART, data=tmp_path / "mine").rglob("*.png"))) == whole
+
+
+def test_ctrl_c_while_the_old_folder_goes_leaves_the_new_one(
+    server: Server, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(source: Path, target: Path) -> None:
+        rename(source, target)
+        if Path(target).name.endswith(".old"):
+            signal.raise_signal(signal.SIGINT)
+
+    server.files["pets.tgz"] = PETS
+    path = untar_data(server.url("pets.tgz"))
+    (path / "mine").touch()
+    rename = os.replace
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        untar_data(server.url("pets.tgz"), force_download=True)
+    assert sorted(os.listdir(path)) == ["cat", "dog"]
+    assert os.listdir(home / "data") == [path.name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such locks on Windows")
+def test_a_process_that_waits_for_another_says_so(
+    server: Server, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    server.files["pets.tgz"] = PETS
+    untar_data(server.url("pets.tgz"))
+    flock = fcntl.flock
+    with open(next((home / "archive").glob(".*.lock"))) as lock:
+        flock(lock, fcntl.LOCK_EX)
+
+        def wait(handle: Any, how: int) -> None:
+            if how == fcntl.LOCK_EX:  # the other one is done
+                flock(lock, fcntl.LOCK_UN)
+            flock(handle, how)
+
+        monkeypatch.setattr(fcntl, "flock", wait)
+        untar_data(server.url("pets.tgz"))
+    assert "Another process is fetching" in capsys.readouterr().out
+    untar_data(server.url("pets.tgz"))
+    assert capsys.readouterr().out == ""

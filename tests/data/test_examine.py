@@ -28,6 +28,28 @@ def test_a_jpeg_with_something_after_its_end_is_good(tmp_path: Path) -> None:
     assert examine(path, thorough=False).fault is None
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "wrong"),
+    [
+        *[(name, "JPEG", "") for name in ("a.jpg", "a.JPG", "a.jpeg", "a.jfif", "a.jpe", "a", "a.data")],
+        *[(name, "TIFF", "") for name in ("a.tif", "a.TIFF")],
+        ("a.mpo", "JPEG", ""),
+        ("a.jpg", "MPO", ""),
+        ("a.bmp", "BMP", ""),
+        ("a.jpg", "PNG", "PNG"),
+        ("a.png", "JPEG", "JPEG"),
+        ("a.png", "WEBP", "WEBP"),
+        ("a.HEIC", "JPEG", "JPEG"),
+        ("a.jpg", "JPEG2000", "JPEG2000"),
+    ],
+)
+@pytest.mark.parametrize("thorough", [True, False])
+def test_names_that_promise_another_format(tmp_path: Path, name: str, kind: str, wrong: str, thorough: bool) -> None:
+    two = {"save_all": True, "append_images": [Image.new("RGB", (12, 16))]} if kind == "MPO" else {}
+    seen = examine(picture(tmp_path / name, format=kind, **two), thorough)
+    assert (seen.fault, seen.wrong_name) == (None, wrong)
+
+
 def test_a_bomb_is_never_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     monkeypatch.setattr(examine_module, "_digest", lambda _: pytest.fail("decoded"))

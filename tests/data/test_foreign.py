@@ -8,7 +8,7 @@ import pytest
 import torch
 from column_loaders import X, Y
 from torch.utils.data import DataLoader as TorchLoader
-from torch.utils.data import TensorDataset
+from torch.utils.data import SubsetRandomSampler, TensorDataset, WeightedRandomSampler
 
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.foreign import ForeignLoader
@@ -70,3 +70,68 @@ class Sampler:
 def test_samplers_are_told_the_epoch() -> None:
     loader = ForeignLoader(TorchLoader(TensorDataset(X), batch_size=4, sampler=Sampler()), device="cpu")
     assert next(loader.batches(RunKey(0, "train", 5)))[0][0] == 5
+
+
+DATA = TensorDataset(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("loader", "order"),
+    [
+        (TorchLoader(DATA, 6, shuffle=True, drop_last=True), range(20)),
+        (TorchLoader(DATA, 6, sampler=SubsetRandomSampler([4, 2, 9])), [4, 2, 9]),
+    ],
+)
+def test_a_shuffling_torch_loader_in_order(loader: Any, order: Any) -> None:
+    found = ForeignLoader(loader, device="cpu").in_order()
+    read = [torch.cat([batch[0] for batch in found.batches(RunKey(0, "predict", epoch))]) for epoch in (0, 1)]
+    assert torch.equal(read[0], X[list(order)]) and torch.equal(read[0], read[1]) and found.bs == 6
+    assert found.indices(RunKey(0, "x", 0), 0) == list(order)[:6]
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        TorchLoader(DATA, 6),
+        TorchLoader(DATA, 6, sampler=WeightedRandomSampler([1.0] * 20, 20)),
+        TorchLoader(DATA, batch_size=None),
+        [(X, Y)],
+    ],
+)
+def test_other_loaders_keep_their_order(loader: Any) -> None:
+    found = ForeignLoader(loader, device="cpu")
+    assert found.in_order() is found
+
+
+def test_samples_are_known_only_without_shuffling() -> None:
+    def samples(loader: Any, i: int = 3) -> list[int]:
+        return ForeignLoader(loader, device="cpu").indices(RunKey(0, "train", 0), i)
+
+    assert samples(TorchLoader(DATA, 6)) == [18, 19]
+    assert samples(TorchLoader(DATA, 6, shuffle=True)) == samples([(X, Y)], 0) == []
+    assert samples(TorchLoader(DATA, batch_size=None)) == samples(TorchLoader(DATA, batch_sampler=[[3, 1]]), 0) == []
+
+
+class Odd(list[Any]):
+    """A list whose index is none."""
+
+    def __getitem__(self, i: Any) -> Any:
+        raise IndexError(i)
+
+
+def test_lists_that_are_indexed_in_their_own_way() -> None:
+    found = ForeignLoader(Odd([(X, Y), (X, Y)]), device="cpu")
+    assert (found.bs, found.n, len(list(found))) == (20, 40, 2)
+    with pytest.raises(ConfigError, match="A loader gives batches, not file names"):
+        ForeignLoader(Odd(["a.jpg"]))
+
+
+@pytest.mark.parametrize("batch", [{"x": X}, X, [X]])
+def test_the_size_of_batches(batch: Any) -> None:
+    assert ForeignLoader([batch, batch], device="cpu").n == 40
+
+
+@pytest.mark.parametrize("batch", [3, torch.tensor(1.0), {}, (), None])
+def test_batches_without_a_size(batch: Any) -> None:
+    found = ForeignLoader([batch], device="cpu")
+    assert found.n is None and found.bs is None

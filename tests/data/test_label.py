@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -90,3 +92,20 @@ def test_two_columns_of_one_name():
     frame = pd.DataFrame([[1, 2]], columns=["a", "a"])
     with pytest.raises(DataError, match="There are 2 columns 'a'"):
         row_of(frame, "a")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: parent_label(None), "parent_label takes the path of a file, not None"),
+        (lambda: RegexLabeller(b"(a)"), "The pattern b'\\(a\\)' is of bytes"),
+        (lambda: RegexLabeller(3), "3 is not a regular expression"),
+        (lambda: ColReader(None), "The column to read is a list of names or numbers, not None"),
+        (lambda: ColReader([]), "No column is named"),
+        (lambda: ColReader([["a"]]), r"told by its name or number, not by \['a'\]"),
+        (lambda: ColReader("a", suff=3), "suff is a text that is put around a name, not 3"),
+    ],
+)
+def test_labellers_of_a_wrong_sort(call: Any, message: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        call()

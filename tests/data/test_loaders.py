@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from number_loaders import KEY, N, dataset, loader, same
@@ -154,3 +156,18 @@ def test_looking() -> None:
         dl.show_batch()
     with pytest.raises(DataError, match="There is no batch"):
         DataLoader([], device="cpu").one_batch()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DataLoader(pd.DataFrame({"a": [1]})), "A DataFrame is no data set.*DataBlock"),
+        (lambda: DataLoader(list), "has no length or index"),
+        (lambda: DataLoader([1], shuffle="yes"), "shuffle is True or False, not 'yes'"),
+        (lambda: DataLoader([1], seed="a"), "seed needs a whole number"),
+        (lambda: DataLoader([1], np.zeros((30, 30))), "bs=a ndarray for a set of 1 samples"),
+    ],
+)
+def test_options_of_a_wrong_sort(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()

@@ -23,7 +23,7 @@ def test_the_gravest_comes_first(pets: Path) -> None:
     (pets / "train" / "cat" / "a.txt").write_text("")
     picture(pets / "train" / "cat" / "x.jpg", format="PNG")
     (pets / "train" / "cat" / "empty.png").write_bytes(b"")
-    report = check_folder(pets)
+    report = check_folder(pets, wrong_name="warn")
     assert [finding.severity for finding in report.findings] == ["error", "warning", "note"]
     assert [len(report.errors), len(report.warnings)] == [1, 1]
     assert "1 error, 1 warning, 1 note" in str(report)

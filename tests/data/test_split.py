@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,3 +121,53 @@ def test_by_column() -> None:
 def test_a_part_that_is_text():
     with pytest.raises(ConfigError, match="valid_pct is a part between 0 and 1, not 'x'"):
         S.RandomSplitter("x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: S.FuncSplitter(3), "func is a function, not 3"),
+        (lambda: S.MaskSplitter(None), "mask is a list of True and False, one an item, not None"),
+        (lambda: S.MaskSplitter([[True], [False]]), "mask is a list of True and False"),
+        (lambda: S.MaskSplitter(["a", "b"]), "mask is a list of True and False"),
+        (lambda: S.IndexSplitter(None), "valid_idx is a list of positions"),
+        (lambda: S.IndexSplitter([0.5]), "valid_idx holds 0.5: expected positions"),
+        (lambda: S.IndexSplitter([10**30]), "valid_idx holds 1000000"),
+        (lambda: S.IndexSplitter([True, False]), "valid_idx holds True: .* For True and False: MaskSplitter"),
+        (lambda: S.GrandparentSplitter(None), "The folder of a side is a list of names, not None"),
+        (lambda: S.GrandparentSplitter([]), "told by its name, or by several, not by"),
+        (lambda: S.FileSplitter(3), "fname is a path"),
+        (lambda: S.RandomSplitter(True), "valid_pct is a part between 0 and 1, not True\\.$"),
+        (lambda: S.ColSplitter([1])(pd.DataFrame({"a": [1]})), r"told by its name or number, not by \[1\]"),
+    ],
+)
+def test_what_a_splitter_cannot_be_made_of(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("splitter", "message"),
+    [
+        (
+            S.FuncSplitter(lambda o: np.zeros(3)),
+            r"func gives array\(.*\) for a: expected True \(validation\)",
+        ),
+        (
+            S.StratifiedSplitter(get_y=lambda o: [o]),
+            r"get_y gives \['a'\] of type list for a: not one class.*MultiC",
+        ),
+        (S.StratifiedSplitter(get_y=lambda o: (o, [])), r"get_y gives \('a', \[\]\) of type tuple for a"),
+        (S.GroupSplitter(lambda o: {o}), r"get_group gives \{'a'\} of type set for a: not one group"),
+        (S.FileSplitter("a\0b"), "cannot be read: embedded null byte"),
+    ],
+)
+def test_what_a_splitter_cannot_split(splitter: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        splitter(["a", "b"])
+
+
+def test_positions_of_any_sort() -> None:
+    for chosen in ([1], (1,), {1}, np.array([1]), torch.tensor([1]), [torch.tensor(1)], pd.Series([1], index=[9])):
+        train, valid = S.IndexSplitter(chosen)(["a", "b", "c"])
+        assert (list(train), list(valid)) == ([0, 2], [1])

@@ -10,7 +10,7 @@ import torch
 from blocks_of import column_block, table
 
 from fastlearn.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock
-from fastlearn.errors import DataError
+from fastlearn.errors import ConfigError, DataError
 
 
 def test_several_labels_from_a_table() -> None:
@@ -96,3 +96,20 @@ def test_encoded_multicategory() -> None:
     assert dls.vocab == ["z", "a"] and dls.valid.one_batch()[1].tolist() == [[1, 1]]
     with pytest.raises(DataError, match="are 2 numbers; expected one for each of the 3 classes"):
         column_block(MultiCategoryBlock(encoded=True, vocab=["z", "a", "b"])).datasets(df)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CategoryBlock(vocab="abc"), "vocab is a list of classes, such as"),
+        (lambda: MultiCategoryBlock(vocab=3), "vocab is a list of classes, such as"),
+        (lambda: CategoryBlock(vocab=[["a"]]), r"vocab holds \['a'\], which is not one class"),
+        (lambda: RegressionBlock(n_out="2"), "n_out is how many numbers an item has.*not '2'"),
+        (lambda: CategoryBlock().setup([torch.zeros(2), "a"]), "of type Tensor, not one class.*MultiCategoryBlock"),
+        (lambda: CategoryBlock().setup(["a", ("b", [])]), "of type tuple, not one class"),
+        (lambda: MultiCategoryBlock().setup([["a"], [["b"]]]), r"The labels of item 1 hold \['b'\], not a class"),
+    ],
+)
+def test_labels_and_options_of_a_wrong_sort(make: Any, message: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        make()

@@ -9,8 +9,8 @@ import pytest
 from blocks_of import block
 from column_loaders import dls
 
-from fastlearn.data.transform import BatchTransform, ItemTransform
-from fastlearn.errors import ConfigError
+from fastlearn.data.transform import BatchTransform, ItemTransform, as_batch_tfm, as_item_tfm, as_tuple
+from fastlearn.errors import ConfigError, DataError
 
 
 class Order(ItemTransform):
@@ -67,3 +67,17 @@ def test_batch_transforms_by_order_and_merged() -> None:
     assert batch[0].tolist() == [3 * (2 * 11 + 1), 3 * (2 * 12 + 1)]
     assert made.valid.decode_batch(batch) == [(10.0, "a"), (11.0, "b")]
     assert [tfm.n for tfm in found.add_batch_tfms([Plus(3, 5), Plus(2, 5)]).train.after_batch.tfms] == [30]
+
+
+def test_a_batch_transform_that_fails_is_named(folder: pathlib.Path) -> None:
+    dls = block(batch_tfms=lambda x: 1 / 0).dataloaders(folder, bs=2)
+    with pytest.raises(DataError, match=r"The batch transform <lambda> failed on tensors of shapes .*: ZeroDivision"):
+        dls.one_batch()
+
+
+def test_texts_and_classes_are_no_transforms() -> None:
+    assert as_tuple("Resize") == ("Resize",)
+    with pytest.raises(ConfigError, match=r"not 'Resize'\. Without quotes: item_tfms=Resize\(224\)"):
+        as_item_tfm("Resize")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="not the class dict itself"):
+        as_batch_tfm(dict)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from number_loaders import KEY, dataset, loader, same
 
 from fastlearn.data.loaders import DataLoader
@@ -79,3 +83,87 @@ def test_interrupting_the_wait_for_a_batch_ends_the_threads() -> None:
         list(dl.batches(KEY))
     timer.join()
     del raised
+
+
+class Raising:
+    """A data set of which item 5 raises what no reader of files should."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if index == 5:
+            raise self.error
+        return torch.zeros(2)
+
+
+def raise_stop_iteration(samples: Any) -> None:
+    raise StopIteration
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), StopIteration(), GeneratorExit()])
+def test_what_would_end_the_program_is_an_error_in_a_worker(error: BaseException) -> None:
+    dl = DataLoader(Raising(error), 4, num_workers=2, device="cpu")
+    with pytest.raises(WorkerError, match=f"{type(error).__name__} came out of the code that makes item 5 of Raising"):
+        list(dl)
+
+
+def test_so_it_is_in_a_process() -> None:
+    dl = DataLoader(Raising(SystemExit(3)), 4, num_workers=1, workers="process", device="cpu")
+    with pytest.raises(WorkerError, match="SystemExit came out of the code that makes item 5 of Raising"):
+        list(dl)
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_the_end_of_an_iterator_is_not_the_end_of_the_batches(n_workers: int) -> None:
+    dl = DataLoader(Raising(StopIteration()), 4, num_workers=n_workers, device="cpu")
+    with pytest.raises(WorkerError, match="StopIteration came out of the code that makes item 5"):
+        list(dl)
+    dl = DataLoader(dataset(), 4, num_workers=n_workers, device="cpu", collate=raise_stop_iteration)
+    with pytest.raises(WorkerError, match="StopIteration came out of the code that makes a batch, in collate"):
+        list(dl)
+
+
+def test_in_this_thread_ctrl_c_is_ctrl_c() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        list(DataLoader(Raising(KeyboardInterrupt()), 4, num_workers=0, device="cpu"))
+
+
+SCRIPT = """
+from number_loaders import KEY, loader
+
+if __name__ == "__main__":
+    dl = loader([-5] * 4000, num_workers=1, workers="process")
+    print("starting", flush=True)
+    try:
+        list(dl.batches(KEY))
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    stream = dl.batches(KEY)
+    next(stream)
+    print("reading", flush=True)
+    list(stream)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="POSIX process groups")
+def test_ctrl_c_while_workers_start_and_a_parent_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    run = subprocess.Popen(
+        [sys.executable, tmp_path / "script.py"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline() == "starting\n"
+    os.killpg(run.pid, signal.SIGINT)  # to all of them, as a terminal sends it
+    assert [run.stdout.readline(), run.stdout.readline()] == ["interrupted\n", "reading\n"]
+    run.kill()
+    said = run.communicate()[1]  # at the end of the pipe that the workers share: when the last of them has ended
+    assert "Traceback" not in said

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -163,3 +165,21 @@ def test_spoiled_weights_give_no_answer():
     model = TrainedModel(Spoiled(), ("cat", "dog"), Preprocess(size=(8, 8)))
     with pytest.raises(CheckpointError, match="answers with NaN"):
         model.predict(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_a_full_disk_leaves_the_older_model_whole(
+    model: VisionModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_after_the_weights(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    calls: list[int] = []
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(os, "fsync", full_after_the_weights)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=10**9, free=100))
+    said = r"(?s)No space left on device\. It takes .*, and 100 bytes are free in .* untouched\. Free some space"
+    with pytest.raises(CheckpointError, match=said):
+        write_model_folder(folder, model, SPEC, VOCAB, PREPROCESS, {"epochs": 9})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -4,10 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny import assert_same, batches, everything, make_learner, shuffled, small_net, weights
+from torch.utils.data import DataLoader as TorchLoader
+from torch.utils.data import TensorDataset, WeightedRandomSampler
 
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.loaders import DataLoader
-from fastlearn.errors import ConfigError
+from fastlearn.errors import ConfigError, DataError
 from fastlearn.metrics import accuracy
 
 
@@ -147,3 +149,31 @@ def test_tta_of_a_set_smaller_than_a_batch():
     dls = shuffled()
     learner = make_learner(dls=DataLoaders(dls.train, DataLoader(dls.valid_ds, 64, device="cpu")))
     assert torch.allclose(learner.tta(n=1)[0], learner.get_preds()[0], atol=1e-6)
+
+
+def torch_learner(**loading):
+    x, y = batches(1, 40, seed=3)[0]
+    data = TensorDataset(x, y)
+    train = TorchLoader(data, 8, generator=torch.Generator().manual_seed(0), **loading)
+    return make_learner(dls=DataLoaders(train, TorchLoader(data, 8), device="cpu")), y
+
+
+def test_a_shuffling_torch_loader_is_read_in_order():
+    learner, y = torch_learner(shuffle=True, drop_last=True)
+    (predictions, targets), (expected, _) = learner.get_preds(0), learner.get_preds(1)
+    assert torch.equal(targets, y) and torch.allclose(predictions, expected, atol=1e-6)
+    averaged, targets = learner.tta(dl=learner.dls.train.loader, n=2)
+    assert torch.equal(targets, y) and torch.allclose(averaged, expected, atol=1e-6)
+
+
+def test_tta_refuses_a_loader_that_draws_its_samples():
+    learner, _ = torch_learner(sampler=WeightedRandomSampler([1.0] * 40, 40))
+    with pytest.raises(ConfigError, match="this DataLoader gives other samples, or another order.*shuffle=False"):
+        learner.tta(0)
+    predictions, targets = learner.get_preds(0)  # once: targets and predictions belong together
+    assert len(predictions) == len(targets) == 40
+
+
+def test_predictions_for_inputs_of_a_wrong_shape(learner):
+    with pytest.raises(DataError, match=r"does not take the inputs Tensor \[3, 9\] float32.*one_batch\(\)"):
+        learner.get_preds(dl=[(torch.zeros(3, 9), torch.zeros(3))])

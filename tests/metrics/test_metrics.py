@@ -98,3 +98,20 @@ def test_arguments_that_cannot_work():
     metric.update(LOGITS, CLASSES)
     with pytest.raises(ConfigError, match="for 2 classes, found 4"):
         metric.compute()
+
+
+def test_metrics_of_one_name_are_told_apart():
+    def names(*given):
+        return [metric.name for metric in m.as_metrics(given)]
+
+    assert names(lambda o, t: 0.0, m.accuracy, lambda o, t: 1.0, lambda o, t: 2.0) == [
+        "metric",
+        "accuracy",
+        "metric_2",
+        "metric_3",
+    ]
+    assert names(partial(m.top_k_accuracy, k=1), partial(m.top_k_accuracy, k=2)) == [
+        "top_k_accuracy",
+        "top_k_accuracy_2",
+    ]
+    assert [metric.name for metric in m.as_metrics(m.accuracy)] == ["accuracy"] and m.as_metrics(None) == []

@@ -4,9 +4,11 @@ import errno
 import json
 import os
 import stat
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tiny import assert_same, everything, halves, make_learner, shuffled, small_net, weights
 from torch import nn
@@ -303,3 +305,16 @@ def test_a_name_that_no_file_can_have(name, tmp_path):
 def test_a_name_that_is_too_long(tmp_path):
     with pytest.raises(CheckpointError, match="There is no xxx"):
         read_checkpoint(checkpoint_path(tmp_path, "x" * 300))
+
+
+def test_a_full_disk_says_how_much_is_missing(tmp_path, monkeypatch):
+    learner = learner_in(tmp_path)
+    saved = learner.save("a")
+    before = saved.read_bytes()
+    words = "Error while serializing: I/O error: No space left on device (os error 28)"
+    monkeypatch.setattr("safetensors.torch.save_file", fail_with(SafetensorError(words)))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=10**9, free=100))
+    said = r"a\.safetensors: Error .* It takes [\d,]+ bytes, and 100 bytes are free in .*models.*untouched\. Free"
+    with pytest.raises(CheckpointError, match=said):
+        learner.save("a")
+    assert saved.read_bytes() == before and os.listdir(saved.parent) == ["a.safetensors"]

@@ -71,3 +71,9 @@ def test_learning_rates_of_groups():
 def test_learning_rates_that_cannot_work(lr):
     with pytest.raises(ConfigError, match="learning rate must be a number above 0|no upper end"):
         check_lr(lr)
+
+
+@pytest.mark.parametrize("lr", [True, np.bool_(True), [1e-3, False]])
+def test_true_is_no_learning_rate(lr):
+    with pytest.raises(ConfigError, match="must be a number above 0, found (True|False|np.True_)"):
+        check_lr(lr)

@@ -59,7 +59,9 @@ def test_half_precision_gives_single_precision_back():
 
 def test_modes_are_put_back_after_an_error():
     model = small_net()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(
+        DataError, match=r"The model Sequential does not take the inputs Tensor \[2, 7\] float32: .*test_dl"
+    ):
         predict(model, [(torch.zeros(2, 7), torch.zeros(2))])
     assert model.training
 

@@ -1,3 +1,4 @@
+import inspect
 import os
 
 import matplotlib.pyplot as plt
@@ -10,7 +11,7 @@ from PIL import Image
 
 from fastlearn.data.block import MultiCategoryBlock, RegressionBlock
 from fastlearn.data.files import get_image_files
-from fastlearn.errors import DataError
+from fastlearn.errors import DataError, FastlearnError, ImageError
 from fastlearn.vision.augment import Normalize, aug_transforms, imagenet_stats
 from fastlearn.vision.data import ImageDataLoaders
 from fastlearn.vision.image import PILImageBW
@@ -162,3 +163,140 @@ def test_a_pipe_among_the_pictures_is_named_and_not_waited_for(tmp_path):
 def test_a_path_that_is_none(path):
     with pytest.raises(DataError, match="No folder can be called|Expected the path"):
         ImageDataLoaders.from_folder(path)
+
+
+DLS = ImageDataLoaders
+NAN = float("nan")
+ODD = {
+    "path": (None, 3, b"x", object()),
+    "fnames": (None, 3, "a.png", [], object, np.zeros(())),
+    "label_func": (None, 3, [len], "abc", lambda name: [name], lambda name: np.zeros(2), lambda name: 1 / 0),
+    "labels": (None, 3, "abc", ["a"], [NAN] * 15, [["a"], "b"] * 8, [torch.zeros(2)] * 15, [object()] * 15),
+    "pat": (None, 3, b"(a)", "(", "a", ["(a)"]),
+    "valid_pct": (None, "a", 20, -0.1, NAN, True, [0.2]),
+    "seed": ("a", 1.5, True, 10**30, [1]),
+    "vocab": ("abc", 3, object, [[1]], torch.zeros(2, 2), []),
+    "item_tfms": ("Resize", 3, [None], {"a": 1}, Resize, dict, b"x"),
+    "batch_tfms": ("aug_transforms", 3, [None], dict, Resize(3), Resize),
+    "img_cls": (None, 3, "PILImage"),
+    "bs": ("a", 0, -1, 1.5, True, 10**30, [1], np.zeros(3)),
+    "val_bs": ("a", 0, 1.5, [1]),
+    "shuffle": ("a", None, np.zeros(3), torch.zeros(2)),
+    "num_workers": ("a", -1, 1.5, [1]),
+    "on_error": (None, "ignore", 3, np.zeros(3)),
+    "y_block": (3, "CategoryBlock", np.zeros(3), lambda: 1 / 0),
+    "fn_col": (None, 1.5, [], [[1]], True, "nam"),
+    "label_col": (None, [], [[1]], True, object, "lable"),
+    "folder": (3, [1], np.zeros(3)),
+    "suff": (None, 3, np.zeros(3)),
+    "label_delim": (3, "", [","]),
+    "valid_col": (1.5, [1], "hold", "label"),
+    "csv_fname": (None, 3, "", "a\0b", "nowhere.csv"),
+    "delimiter": (3, "", [","], ";"),
+    "header": ("a", 99, [], 10**30),
+    "quoting": (9, "a", NAN),
+    "df": (None, "labels.csv", pd.DataFrame(), []),
+    "train": (None, 3, "", "tran"),
+    "valid": (None, np.zeros(3), "vald"),
+}
+
+
+def methods(flat):
+    files = get_image_files(flat)
+    return {
+        "from_folder": {"path": flat},
+        "from_path_func": {"path": flat, "fnames": files, "label_func": lambda path: path.parent.name},
+        "from_name_func": {"path": flat, "fnames": files, "label_func": lambda name: name[0]},
+        "from_path_re": {"path": flat, "fnames": files, "pat": r"([a-z]+)_"},
+        "from_name_re": {"path": flat, "fnames": files, "pat": r"([a-z]+)_"},
+        "from_lists": {"path": flat, "fnames": files, "labels": [file.parent.name for file in files]},
+        "from_df": {"df": table(flat), "path": flat},
+        "from_csv": {"path": flat},
+    }
+
+
+@pytest.mark.parametrize("method", methods("."))
+def test_no_wrong_argument_gives_somebody_elses_error(method, flat):
+    """Each argument of each method, each wrong value: an error of ours that names it, or sense is made of it."""
+    table(flat).to_csv(flat / "labels.csv", index=False)
+    make = getattr(ImageDataLoaders, method)
+    allowed = inspect.signature(make).parameters
+    for name, values in ODD.items():
+        if name not in allowed or (name == "valid_pct" and method == "from_folder"):
+            continue
+        for value in values:
+            if value is None and allowed[name].default is None:
+                continue
+            with pytest.raises(FastlearnError) as caught:
+                make(**{**methods(flat)[method], **FAST, name: value}).one_batch()
+            assert len(str(caught.value)) > 20
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda f, d: DLS.from_folder(f, item_tfms="Resize"),
+            r"not 'Resize'\. Without quotes: item_tfms=R",
+        ),
+        (lambda f, d: DLS.from_folder(f, batch_tfms="x"), r"not 'x'\. Without quotes: batch_tfms=aug"),
+        (lambda f, d: DLS.from_folder(f, batch_tfms=dict), r"not the class dict itself: type dict\(…\)"),
+        (lambda f, d: DLS.from_folder(f, val_bs=0), r"val_bs=0 for a set of 3 samples.*Type val_bs=3"),
+        (
+            lambda f, d: DLS.from_folder(f, item_tfm=[]),
+            r"from_folder has no option.*Did you mean 'item_tfms'",
+        ),
+        (
+            lambda f, d: DLS.from_name_func(f, get_image_files(f), list),
+            r"gives \['b', .*MultiCategoryBlock",
+        ),
+        (
+            lambda f, d: DLS.from_df(d.assign(label=[["a"]] * 15), f),
+            r"of type list for row \d+ \(.*: not one class",
+        ),
+        (lambda f, d: DLS.from_csv(f, "semi.csv"), r"one column, 'name;label.*type delimiter=';'"),
+        (lambda f, d: DLS.from_csv(f, "semi.csv", label_col="label"), r"semi\.csv.*type delimiter=';'"),
+        (lambda f, d: DLS.from_csv(f, "ragged.csv"), r"ragged\.csv is not a table .*type delimiter=';'"),
+    ],
+)
+def test_messages_name_the_way_out(call, message, flat):
+    df = table(flat)
+    df.to_csv(flat / "semi.csv", index=False, sep=";")
+    (flat / "ragged.csv").write_text("name;label\na.png;1,5\nb.png;2,5,6\n")
+    with pytest.raises(FastlearnError, match=message):
+        call(flat, df)
+
+
+def test_rows_are_named_by_plain_numbers(flat):
+    df = table(flat).astype({"amount": "float64"})
+    df.index = np.arange(10, 25)
+    df.loc[16, "amount"] = np.inf
+    with pytest.raises(DataError, match=r"row 16 \(name='.*', label="):
+        DLS.from_df(df, flat, label_col="amount", y_block=RegressionBlock, **FAST)
+
+
+def test_tables_and_lists_of_any_index(flat):
+    df = table(flat)
+    odd = pd.Series(df["label"].tolist(), index=range(100, 115))
+    files = pd.Series([str(flat / name) for name in df["name"]], index=[7] * 15)
+    assert_right_colours(DLS.from_lists(flat, files, odd, **FAST))
+    assert_right_colours(DLS.from_lists(flat, iter(files), iter(odd), **FAST))
+    assert_right_colours(DLS.from_df(df.set_index(pd.Index([7] * 15)), flat, **FAST))
+
+
+def test_damage_in_the_middle_of_a_file_tells_the_way_out(flat):
+    rng = np.random.default_rng(0)
+    bad = flat / "red" / "red_0.png"
+    Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(bad)
+    content = bytearray(bad.read_bytes())
+    content[60:70] = bytes(10)  # in the pixels: the header and the end stay whole
+    bad.write_bytes(content)
+    dls = DLS.from_folder(flat, valid_pct=0, **FAST | {"bs": 15})
+    with pytest.raises(ImageError, match=r'red_0\.png is damaged.*on_error="skip".*dls\.check\(\)') as caught:
+        dls.one_batch()
+    assert caught.value.path == str(bad) and dls.check().paths("damaged") == [bad]
+    with pytest.raises(ImageError) as caught:  # a question about one file has no data set to mend
+        dls.test_dl([bad], num_workers=0).one_batch()
+    assert "on_error" not in str(caught.value)
+    left = DLS.from_folder(flat, valid_pct=0, on_error="skip", **FAST)
+    assert len(left.train_ds) == 14

@@ -3,15 +3,16 @@
 import os
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from colour_folders import FAST, make, table
 from PIL import Image
+from torch import nn
 
-from fastlearn.data import checks
 from fastlearn.data.files import get_image_files
 from fastlearn.errors import ConfigError, DataError
-from fastlearn.lists import L
+from fastlearn.learner import Learner
 from fastlearn.vision.data import ImageDataLoaders
 from fastlearn.vision.transforms import Resize
 
@@ -65,10 +66,8 @@ def test_pictures_of_one_size_keep_it_and_others_become_224(tmp_path, capsys):
     assert small.one_batch()[0].shape[2:] == (5, 5) and capsys.readouterr().out == ""
 
 
-def test_unreadable_files_can_be_left_out(flat, capsys, monkeypatch):
+def test_unreadable_files_can_be_left_out(flat, capsys):
     (flat / "red" / "red_9.png").touch()
-    bad = str(flat / "red" / "red_9.png")
-    monkeypatch.setattr(checks, "verify_images", lambda paths, **_: L([p for p in paths if str(p) == bad]))
     dls = ImageDataLoaders.from_folder(flat, on_error="skip", **FAST)
     assert len(dls.train_ds) + len(dls.valid_ds) == 15
     assert "Left out 1 of 16 files that cannot be read: " in capsys.readouterr().out
@@ -78,6 +77,53 @@ def test_unreadable_files_can_be_left_out(flat, capsys, monkeypatch):
     assert len(table_dls.train_ds) + len(table_dls.valid_ds) == 15
     with pytest.raises(ConfigError, match="choose 'raise' or 'skip'"):
         ImageDataLoaders.from_folder(flat, on_error="ignore", **FAST)
+
+
+def misname(flat):
+    """A PNG called .jpg."""
+    return (flat / "red" / "red_0.png").rename(flat / "red" / "red_0.jpg")
+
+
+def test_wrongly_named_files_are_refused_before_training(flat):
+    misname(flat)
+    dls = ImageDataLoaders.from_folder(flat, **FAST)
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), default_cbs=False)
+    ways = r"red_0\.jpg is PNG(.|\n)*Rename.*on_error=\"skip\".*on_error=\"warn\""
+    with pytest.raises(DataError, match=ways):
+        learn.fit(1)
+    assert learn.epoch == 0 and not dls.check().ok
+
+
+def test_wrongly_named_files_can_be_left_out_or_kept(flat, capsys):
+    bad = misname(flat)
+    skipped = ImageDataLoaders.from_folder(flat, on_error="skip", **FAST)
+    assert len(skipped.train_ds) + len(skipped.valid_ds) == 14
+    assert skipped.check().paths("wrong_name") == []
+    assert f"Left out 1 of 15 files of another format than the name says: {bad} is PNG" in capsys.readouterr().out
+    kept = ImageDataLoaders.from_folder(flat, on_error="warn", **FAST)
+    assert len(kept.train_ds) + len(kept.valid_ds) == 15
+    report = kept.check()
+    finding = next(finding for finding in report.findings if finding.kind == "wrong_name")
+    assert (finding.severity, finding.paths) == ("warning", (bad,))
+    Learner(kept, nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), default_cbs=False).fit(1)
+
+
+def test_warn_does_not_keep_what_cannot_be_opened(flat):
+    (flat / "red" / "red_9.jpg").touch()
+    dls = ImageDataLoaders.from_folder(flat, on_error="warn", **FAST)
+    with pytest.raises(DataError, match=r"1 file is empty"):
+        Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), default_cbs=False).fit(1)
+
+
+def test_skip_leaves_arrays_alone_and_says_when_nothing_is_left(tmp_path, capsys):
+    arrays = [np.full((6, 6, 3), k, dtype=np.uint8) for k in range(10)]
+    dls = ImageDataLoaders.from_lists(".", arrays, list("ab") * 5, on_error="skip", **FAST)
+    assert len(dls.train_ds) + len(dls.valid_ds) == 10
+    make(tmp_path, 2)
+    for path in get_image_files(tmp_path):
+        path.rename(path.with_suffix(".bmp"))
+    with pytest.raises(DataError, match=r"None of the 6 files can be used, such as .*blue_0\.bmp: it is PNG"):
+        ImageDataLoaders.from_folder(tmp_path, on_error="skip", **FAST)
 
 
 def broken(tmp_path):

@@ -1,0 +1,84 @@
+"""Options as they are typed: an unknown name, or a value of a wrong sort, is answered at the call itself."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from fastlearn.errors import ConfigError, near
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def named_options(f: Callable[P, R]) -> Callable[P, R]:
+    """`f` with `ConfigError`, in place of Python's TypeError, for an option that it does not have.
+
+    Signature, docstring and source stay those of `f`, for completion and for the type checker.
+    """
+    code = f.__code__  # type: ignore[attr-defined]
+    known = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
+
+    @functools.wraps(f)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in known:
+                raise ConfigError(_unknown(name, _typed_name(f, args), [one for one in known if one not in _OWNERS]))
+        return f(*args, **kwargs)
+
+    return call
+
+
+_OWNERS = ("self", "cls")
+
+
+def _typed_name(f: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    """What was typed to call `f`: a method may stand in a base class that nobody names."""
+    owner = f.__code__.co_varnames[:1]  # type: ignore[attr-defined]
+    if not args or owner not in (("self",), ("cls",)):
+        return f.__qualname__
+    of = args[0].__name__ if owner == ("cls",) else type(args[0]).__name__
+    return of if f.__name__ == "__init__" else f"{of}.{f.__name__}"
+
+
+def _unknown(name: str, where: str, known: list[str]) -> str:
+    return f"{where} has no option {name!r}.{near(name, known)} It takes {', '.join(known)}."
+
+
+def found(value: object) -> str:
+    """A wrong value in one short line of a message: itself, or what it is."""
+    text = repr(value)
+    return text if len(text) <= 80 and text.isprintable() else f"a {type(value).__name__}"
+
+
+def checked_path(path: Any, name: str) -> Any:
+    """`path`, if it is one; ConfigError otherwise."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigError(f"{name} is a path such as 'pets' or Path('pets'), not {found(path)}.")
+    return path
+
+
+def checked_flag(flag: Any, name: str) -> bool:
+    """`flag` as a bool; ConfigError for what is neither true nor false."""
+    if not isinstance(flag, (bool, int, np.bool_)):
+        raise ConfigError(f"{name} is True or False, not {found(flag)}.")
+    return bool(flag)
+
+
+def checked_list(values: Any, name: str, what: str) -> list[Any]:
+    """`values` in a list; ConfigError for a text, a number or another single thing."""
+    loose = isinstance(values, (str, bytes, os.PathLike, type)) or not isinstance(values, Iterable)
+    if loose or getattr(values, "ndim", 1) == 0:
+        raise ConfigError(f"{name} is a list of {what}, not {found(values)}.")
+    return list(values)
+
+
+def checked_function(f: Any, name: str) -> Any:
+    """`f`, if it can be called; ConfigError otherwise."""
+    if not callable(f):
+        raise ConfigError(f"{name} is a function, not {found(f)}.")
+    return f
