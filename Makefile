@@ -8,13 +8,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCH_BIN := .venv-bench/bin
 
-.PHONY: demo test lint lab bench clean
+.PHONY: demo test browser lint lab bench clean
 
 demo: .venv/.ready-demo
 	$(BIN)/fastlearn demo
 
-test: lint
-	$(BIN)/python -m pytest --nbval-lax tests $(wildcard notebooks)
+test: lint browser
+	$(BIN)/python -m pytest -rs --nbval-lax tests $(wildcard notebooks)
+
+browser:  # the dashboard's tests drive a real one; without it they are left out, and the last lines say so
+	@command -v chromium chromium-browser google-chrome > /dev/null || \
+		{ test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "Installing Chromium for the tests …" && \
+			{ apt-get install -qq -y chromium > /dev/null 2>&1 || \
+				{ apt-get update -qq && apt-get install -qq -y chromium > /dev/null; }; }; } || true
 
 lint: .venv/.ready-test
 	$(BIN)/ruff check .

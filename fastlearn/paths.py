@@ -35,7 +35,7 @@ class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class: P
         try:
             names = sorted(os.listdir(self))
         except OSError as error:
-            raise _not_listed(self, error) from error
+            raise not_listed(self, error) from error
         if endings:
             names = [name for name in names if os.path.splitext(name)[1].lower() in endings]
         return L([self / name for name in names[:n_max]])
@@ -52,7 +52,8 @@ def _endings(wanted: Iterable[str] | str | None) -> set[str]:
     return {ending.lower() for ending in listed}
 
 
-def _not_listed(path: pathlib.Path, error: OSError) -> DataError:
+def not_listed(path: pathlib.Path, error: OSError) -> DataError:
+    """What to raise when the folder `path` could not be listed."""
     if isinstance(error, FileNotFoundError):
         return DataError(f"There is no folder {printable(path)}.{siblings_like(path)}")
     if isinstance(error, NotADirectoryError):

@@ -15,7 +15,7 @@ from fastlearn.data.part import WrongName, check_wrong_name
 from fastlearn.data.report import FILE_FAULTS, Finding, Report, Severity, counted, shown
 from fastlearn.errors import DataError
 from fastlearn.lists import L
-from fastlearn.paths import Path, siblings_like
+from fastlearn.paths import Path, not_listed, siblings_like
 
 if TYPE_CHECKING:
     from fastlearn.data.dataloaders import DataLoaders
@@ -158,7 +158,10 @@ def _entries_of(dataset: Any, side: str) -> list[Entry]:
 
 def _sides(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """The folder of each side; everything is for training where there is no folder `train`."""
-    below = {entry.name.lower(): root / entry.name for entry in os.scandir(root) if entry.is_dir()}
+    try:
+        below = {entry.name.lower(): root / entry.name for entry in os.scandir(root) if entry.is_dir()}
+    except OSError as error:
+        raise not_listed(root, error) from error
     train = next((below[name] for name in TRAIN_NAMES if name in below), None)
     valid = next((below[name] for name in VALID_NAMES if name in below), None)
     if train is None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastlearn.errors import DataError
 from fastlearn.paths import Path as _Path
-from fastlearn.paths import PathList, _not_listed, printable
+from fastlearn.paths import PathList, not_listed, printable
 
 StrPath = str | os.PathLike[str]
 TRAIN_NAMES = ("train",)
@@ -131,7 +131,7 @@ def _list_folder(folder: str, endings: frozenset[str] | None) -> tuple[list[str]
         with os.scandir(folder) as listed:
             entries = list(listed)
     except OSError as error:
-        raise _not_listed(_Path(folder), error) from error
+        raise not_listed(_Path(folder), error) from error
     folders = {entry.name: entry.is_symlink() for entry in entries if entry.is_dir()}
     names = sorted([entry.name for entry in entries if entry.name not in folders])
     real, links = ([name for name, link in folders.items() if link == which] for which in (False, True))

@@ -103,7 +103,7 @@ class Fitting(LearnerSetup):
     def fine_tune(
         self,
         epochs: int,
-        base_lr: float = 2e-3,
+        base_lr: float | None = None,
         freeze_epochs: int = 1,
         lr_mult: float = 100,
         pct_start: float = 0.3,
@@ -115,9 +115,11 @@ class Fitting(LearnerSetup):
     ) -> None:
         """Transfer learning: train the head with the body frozen, then everything, the stem `lr_mult` times slower.
 
+        `base_lr` is 2e-3 when left out, or the rate that was picked by hand on the curve of `lr_find`.
         `keep_best=True` puts back the weights of the frozen phase when the second one ends with a higher validation
         loss; it chooses by the validation set, so judge the result on other data.
         """
+        base_lr = (self.picked_lr or 2e-3) if base_lr is None else base_lr
         first, second = schedules.fine_tune_phases(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div)
         for phase in (first, second):  # whatever is wrong is said before anything is frozen
             check_epochs(phase.epochs)

@@ -99,6 +99,7 @@ class LearnerSetup:
         self.step: StepFunction = default_step
         self.recorder = Recorder()
         self.opt: torch.optim.Optimizer | None = None
+        self.picked_lr: float | None = None  # by hand, after a search
         self.epoch, self.global_step = 0, 0
         self.metrics = metrics
         self.groups = split_parameters(model, splitter)

@@ -13,8 +13,13 @@ from fastlearn.short_traceback import short_traceback
 class TrainingInterrupt(KeyboardInterrupt):
     """Ctrl-C, or a notebook's Interrupt, held back until a step was whole; a notebook shows it in a few lines."""
 
+    __qualname__ = "KeyboardInterrupt"  # the name that a reader knows, and that notebooks send with an error
+
     def _render_traceback_(self) -> list[str]:
         return short_traceback(self)
+
+
+TrainingInterrupt.__name__ = "KeyboardInterrupt"
 
 
 class DeferredInterrupt:

@@ -75,6 +75,7 @@ from fastlearn.callbacks.nan_stop import StopOnNonFinite, TerminateOnNaNCallback
 from fastlearn.callbacks.param_scheduler import ParamScheduler
 from fastlearn.callbacks.progress import ProgressCallback
 from fastlearn.callbacks.reduce_on_plateau import ReduceLROnPlateau
+from fastlearn.callbacks.replay import Replay
 from fastlearn.callbacks.save_best import SaveModelCallback
 from fastlearn.callbacks.tracker import TrackerCallback
 from fastlearn.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
@@ -118,8 +119,9 @@ from fastlearn.errors import (
 from fastlearn.interpret.base import Interpretation
 from fastlearn.interpret.classification import ClassificationInterpretation
 from fastlearn.lazy import LazyModule
-from fastlearn.learner import Learner
 from fastlearn.lists import L, Vocab
+from fastlearn.live.dashboard import Dashboard
+from fastlearn.live.learner import Learner
 from fastlearn.losses import (
     BCELossFlat,
     BCEWithLogitsLossFlat,
@@ -205,6 +207,7 @@ from fastlearn.vision.augment import (
     mnist_stats,
 )
 from fastlearn.vision.blocks import ImageBlock
+from fastlearn.vision.cleaner import ImageClassifierCleaner
 from fastlearn.vision.data import ImageDataLoaders
 from fastlearn.vision.image import PILImage, PILImageBW
 from fastlearn.vision.learner import cnn_learner, vision_learner
@@ -450,6 +453,7 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "CutMix",
+    "Dashboard",
     "EMA",
     "EarlyStoppingCallback",
     "GradientAccumulation",
@@ -459,6 +463,7 @@ __all__ = [
     "Recorder",
     "ParamScheduler",
     "ReduceLROnPlateau",
+    "Replay",
     "SaveModelCallback",
     "StopOnNonFinite",
     "TerminateOnNaNCallback",
@@ -466,5 +471,6 @@ __all__ = [
     "TrainState",
     # Interpretation
     "ClassificationInterpretation",
+    "ImageClassifierCleaner",
     "Interpretation",
 ]

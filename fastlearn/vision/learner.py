@@ -18,9 +18,10 @@ from fastlearn.arch.head import HeadKind
 from fastlearn.arch.spec import Init, create_vision_model, vision_splitter
 from fastlearn.arch.weights import Arch, PretrainedStats, pretrained_stats
 from fastlearn.data.dataloaders import DataLoaders
+from fastlearn.data.options import named_options
 from fastlearn.data.transform import BatchPipeline
 from fastlearn.errors import ConfigError
-from fastlearn.learner import Learner
+from fastlearn.live.learner import Learner
 from fastlearn.runtime.seed import derive
 from fastlearn.training.optimizer import Adam
 from fastlearn.vision.augment import Normalize
@@ -34,6 +35,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
+@named_options
 def vision_learner(
     dls: DataLoaders,
     arch: Arch,

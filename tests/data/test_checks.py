@@ -68,6 +68,15 @@ def test_files_that_may_not_be_read(pets: Path, monkeypatch: pytest.MonkeyPatch)
     assert "not readable for you" in finding.message
 
 
+def test_a_folder_that_may_not_be_read(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def guarded(path: object) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", guarded)
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        check_folder(pets)
+
+
 def test_a_folder_or_nothing_in_a_list_of_files(tmp_path: Path) -> None:
     report = check_images([tmp_path, tmp_path / "gone.png", "nul\0byte.png"])
     assert report.paths("folder") == [tmp_path]

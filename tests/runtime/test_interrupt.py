@@ -51,4 +51,4 @@ def test_in_another_thread_it_does_nothing():
 
 
 def test_a_notebook_shows_an_interrupt_in_short():
-    assert TrainingInterrupt("stopped")._render_traceback_() == ["TrainingInterrupt: stopped"]
+    assert TrainingInterrupt("stopped")._render_traceback_() == ["KeyboardInterrupt: stopped"]

@@ -1,0 +1,249 @@
+"""The dashboard as a view of a training: what it tells the page, and when."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from fastlearn.callbacks.table import html_table, text_table
+from fastlearn.callbacks.tracker import less_is_better
+from fastlearn.errors import ConfigError
+from fastlearn.live.feed import Feed
+from fastlearn.live.pace import Pace
+from fastlearn.live.still import STILL_WIDTH, still_png, story_rows
+from fastlearn.training.steering import Intervention, Steering
+
+if TYPE_CHECKING:
+    from fastlearn.training.state import TrainState
+
+Message = dict[str, Any]
+_FLUSH_S = 0.2
+
+
+class DashboardView:
+    """One story (a fit, or the parts of a `fine_tune`) on a widget, and as a still picture when it is over."""
+
+    is_live = True
+
+    def __init__(self, steering: Steering, why_not: str | None = None) -> None:
+        self.steering, self.why_not = steering, why_not
+        self._widget: Any = None
+        self._display: Any = None
+        self._start: Message = {}
+        self._parts_at: list[int] = []
+        self._state: Message = {}
+        self._progress: Message = {}
+        self._rows: list[Message] = []
+        self._rows_sent = 0
+        self._next_rows = 0.0
+        self._wants_snapshot = False
+        self._notices: deque[str] = deque()
+        self._deeds: list[Message] = []
+        self._pace = Pace()
+        self._feed: Feed
+
+    # ── the training's events ──
+
+    def start(self, state: TrainState, seconds: float) -> None:
+        if self._widget is None:
+            self._open(state)
+        else:
+            self._send({"kind": "part", "index": state.plan.story.index, "at": state.recorder.n_batches})
+        self._parts_at.append(state.recorder.n_batches)
+        self._pace.start_part(state)
+        self._say("running", _where(state))
+
+    def batch(self, state: TrainState, seconds: float) -> None:
+        self._push(state)
+        validating = not state.training
+        if state.stop and validating:
+            self._say("validating", "Stopped. Measuring the model on the validation set; you may skip that.")
+        else:
+            self._say("running", _where(state))
+
+    def epoch(self, state: TrainState, seconds: float) -> None:
+        row = {name: _json(value) for name, value in state.recorder.epochs[-1].items() if name != "fit"}
+        self._rows.append({"at": state.recorder.n_batches, "row": row})
+        if time.perf_counter() >= self._next_rows:  # epochs of a few milliseconds wait for one another
+            self._push(state)
+
+    def end(self, state: TrainState, seconds: float) -> None:
+        if self._widget is None:
+            return
+        self._push(state)
+        if state.error is None and not state.stop_story and not state.plan.story.is_last:
+            return
+        name, sentence = _ending(state)
+        self._say(name, sentence)
+        self._close(state, sentence)
+
+    def interventions(self, done: list[Intervention], state: TrainState) -> None:
+        """Something was done by hand, perhaps: tell the page at once."""
+        if not done:
+            return
+        self._push(state)
+        for one in done:
+            deed = {"at": state.recorder.n_batches, "what": one.what, "old": one.old, "new": one.new}
+            self._deeds.append(deed)
+            self._send({"kind": "intervention", **deed})
+        if self.steering.paused:
+            self._say("paused", "Paused. Resume goes on with the next batch.")
+        elif state.stop:
+            self._say("stopping", "Stopping after this batch…")
+        else:
+            self._say("running", _where(state))
+
+    def paused_for(self, seconds: float) -> None:
+        """A pause is over; its time is no time that a batch takes."""
+        self._pace.pause(seconds)
+
+    def let_go(self) -> Any:
+        """Part from the widget, whatever state it is in; returns the handle of its display, None if it has none."""
+        widget, self._widget = self._widget, None
+        with contextlib.suppress(Exception):
+            widget.close()
+        return self._display
+
+    # ── the page's wishes ──
+
+    def wish(self, content: Message) -> None:
+        """Called for each message from the page, perhaps on another thread: only notes what is wished."""
+        what = content.get("do")
+        if what == "hello":
+            self._wants_snapshot = True
+        elif what in ("stop", "skip_validation", "pause", "resume"):
+            self.steering.ask(what)
+        elif what == "lr":
+            try:
+                if "factor" in content:
+                    self.steering.ask_lr_factor(content["factor"])
+                else:
+                    self.steering.ask_lr(content.get("value"))
+            except ConfigError as error:
+                self._notices.append(str(error))
+
+    def answer(self) -> None:
+        """Send what the page has asked for; on the training's own thread."""
+        while self._notices:
+            self._send({"kind": "notice", "message": self._notices.popleft()})
+        if self._wants_snapshot:
+            self._wants_snapshot = False
+            self._snapshot()
+
+    # ── what is sent ──
+
+    def _open(self, state: TrainState) -> None:
+        from IPython.display import display
+
+        from fastlearn.live.widget import DashboardWidget
+
+        plan, story = state.plan, state.plan.story
+        names = state.recorder.metric_names
+        self._feed = Feed(state.recorder)
+        self._start = {
+            "kind": "start",
+            "title": story.title,
+            "parts": [{"name": name, "epochs": epochs} for name, epochs in story.parts],
+            "part": story.index,
+            "steps_total": sum(epochs for _, epochs in story.parts) * plan.steps_per_epoch,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "metric_names": names,
+            "lower_is_better": {name: less_is_better(name) for name in names},
+            "can_steer": self.why_not is None,
+            "why_not": self.why_not,
+        }
+        self._widget = DashboardWidget(story.title, self.wish)
+        self._display = display(self._widget, display_id=True)
+        self._send(self._start)
+
+    def _push(self, state: TrainState) -> None:
+        points = self._feed.new_points()
+        self._progress = self._pace.progress(state)
+        message: Message = {"kind": "points", "first": self._feed.sent, "n": 0, "progress": self._progress}
+        if points is None:
+            self._send(message)
+        else:
+            message |= {"first": points.first, "n": points.n, "smooth_now": _json(state.recorder.smooth_loss())}
+            self._send(message, [points.buffer])
+        if len(self._rows) > self._rows_sent:
+            self._send({"kind": "epochs", "rows": self._rows[self._rows_sent :], "best_row": self._best_row()})
+            self._rows_sent = len(self._rows)
+        self._next_rows = time.perf_counter() + _FLUSH_S
+        self.answer()
+
+    def _snapshot(self) -> None:
+        self._rows_sent = len(self._rows)
+        self._feed.new_points()  # they are in the snapshot
+        count, buffers = self._feed.thinned()
+        message = {
+            "kind": "snapshot",
+            "start": self._start,
+            "parts_at": [*self._parts_at],
+            "series": {"count": count},
+            "rows": [*self._rows],
+            "best_row": self._best_row(),
+            "interventions": [*self._deeds],
+            "progress": self._progress,
+            "state": self._state,
+        }
+        self._send(message, buffers)
+
+    def _say(self, name: str, sentence: str) -> None:
+        new = {"state": name, "message": sentence}
+        if new != self._state:
+            self._state = new
+            self._send({"kind": "state", **new})
+
+    def _send(self, message: Message, buffers: list[bytes] | None = None) -> None:
+        if self._widget is not None:
+            self._widget.send(message, buffers)
+
+    def _close(self, state: TrainState, sentence: str) -> None:
+        """Put a picture and the table in the widget's place, which need no kernel, and let go of the widget."""
+        from IPython.display import display
+
+        names, cells = story_rows(state.recorder)
+        ended = "" if sentence == "Done." else sentence
+        table = {"text/html": html_table(names, cells, ended), "text/plain": text_table(names, cells, ended)}
+        picture = still_png(state.recorder, self._parts_at, self._deeds)
+        widget, self._widget = self._widget, None
+        widget.ended = True
+        if picture is None:
+            self._display.update(table, raw=True)
+        else:
+            self._display.update(
+                {"image/png": picture, "text/plain": f"<chart of {self._start['title']}>"},
+                raw=True,
+                metadata={"image/png": {"width": STILL_WIDTH}},
+            )
+            display(table, raw=True)
+        widget.close()
+
+    def _best_row(self) -> int | None:
+        losses = [row["row"].get("valid_loss") for row in self._rows]
+        known = [(loss, k) for k, loss in enumerate(losses) if isinstance(loss, float)]
+        return min(known)[1] if known else None
+
+
+def _where(state: TrainState) -> str:
+    story = state.plan.story
+    name = story.parts[story.index][0] if story.index < len(story.parts) else ""
+    return f"Training, {name} part" if name else "Training"
+
+
+def _ending(state: TrainState) -> tuple[str, str]:
+    done = f"after {state.fit_step} of {state.plan.n_steps} steps"
+    if state.error is None:
+        how = "Stopped by hand" if state.stop_story else "Stopped early" if state.stop else ""
+        return "ended", f"{how} {done}." if how else "Done."
+    if isinstance(state.error, KeyboardInterrupt):
+        return "interrupted", f"Interrupted {done}; the learner is whole."
+    return "failed", f"Stopped by {type(state.error).__name__} {done}."
+
+
+def _json(value: Any) -> Any:
+    """A number that JSON has: NaN and infinity become None."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

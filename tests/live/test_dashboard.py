@@ -1,0 +1,327 @@
+"""The dashboard beside a training: what the page hears, what it may wish, and that no fault of it stops a training."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import IPython.display
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import fastlearn.live.shell
+import fastlearn.live.widget
+from fastlearn.callbacks import progress
+from fastlearn.callbacks.replay import Replay
+from fastlearn.data.dataloaders import DataLoaders
+from fastlearn.live import dashboard, view
+from fastlearn.live.dashboard import Dashboard
+from fastlearn.live.learner import Learner
+from fastlearn.metrics import accuracy
+from fastlearn.training.callback import Callback
+from fastlearn.training.state import TrainState
+
+
+class FakePage:
+    """The page: collects messages, and clicks when the kernel polls."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.buffers: list[Any] = []
+        self.widgets: list[Any] = []
+        self.shown: list[Any] = []
+        self.clicks: list[tuple[Any, dict[str, Any]]] = []  # (condition on the page, wish)
+        self.releases = 0
+        self.broken: Exception | None = None
+
+    def kinds(self) -> list[str]:
+        return [message["kind"] for message in self.messages]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [message for message in self.messages if message["kind"] == kind]
+
+    def click(self, wish: dict[str, Any], when: Any = lambda page: True) -> None:
+        self.clicks.append((when, wish))
+
+    def deliver(self) -> None:
+        due = [click for click in self.clicks if click[0](self)]
+        self.clicks = [click for click in self.clicks if click not in due]
+        for _, wish in due:
+            self.widgets[-1].on_wish(wish)
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> FakePage:
+    page = FakePage()
+
+    class Widget:
+        def __init__(self, title: str, on_wish: Any) -> None:
+            self.title, self.on_wish, self.ended, self.closed = title, on_wish, False, False
+            page.widgets.append(self)
+
+        def send(self, content: dict[str, Any], buffers: Any = None) -> None:
+            if page.broken is not None:
+                raise page.broken
+            page.messages.append(content)
+            page.buffers.append(buffers)
+
+        def close(self) -> None:
+            self.closed = True
+
+    class Shell:
+        why_not = None
+
+        def poll(self) -> int:
+            page.deliver()
+            return 0
+
+        def release(self) -> None:
+            page.releases += 1
+
+    class Handle:
+        def __init__(self, place: int) -> None:
+            self.place = place
+
+        def update(self, bundle: Any, raw: bool = False, metadata: Any = None) -> None:
+            page.shown[self.place] = bundle
+
+    def display(what: Any, raw: bool = False, display_id: bool = False, metadata: Any = None) -> Any:
+        page.shown.append(what)
+        return Handle(len(page.shown) - 1)
+
+    monkeypatch.setattr(fastlearn.live.widget, "DashboardWidget", Widget)
+    monkeypatch.setattr(fastlearn.live.shell, "ShellPoll", Shell)
+    monkeypatch.setattr(IPython.display, "display", display)
+    monkeypatch.setattr(dashboard, "_POLL_S", 0.0)
+    monkeypatch.setattr(progress, "_REDRAW_S", 0.0)
+    monkeypatch.setattr(view, "_FLUSH_S", 0.0)
+    monkeypatch.setattr(dashboard, "in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    return page
+
+
+def make_learner(**options: Any) -> Learner:
+    rng = torch.Generator().manual_seed(0)
+    batches = [(torch.randn(8, 4, generator=rng), torch.randint(3, (8,), generator=rng)) for _ in range(6)]
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+    options = {"splitter": lambda m: [list(m[0].parameters()), list(m[2].parameters())]} | options
+    return Learner(
+        DataLoaders(batches, batches[:3], device="cpu"), model, F.cross_entropy, metrics=accuracy, seed=7, **options
+    )
+
+
+def losses_on(page: FakePage) -> list[float]:
+    """The raw losses as the page has put them together, checking that none is missing or comes twice."""
+    found: list[float] = []
+    for message, buffers in zip(page.messages, page.buffers, strict=True):
+        if message["kind"] == "points" and message["n"]:
+            assert message["first"] == len(found)
+            found += np.frombuffer(buffers[0], np.float32).reshape(4, -1)[0].tolist()
+        elif message["kind"] == "snapshot":  # short enough not to be thinned
+            found = np.frombuffer(buffers[0], np.float32).reshape(5, -1)[0].tolist()
+    return found
+
+
+def test_a_fit_is_told_from_beginning_to_end(page: FakePage):
+    learn = make_learner()
+    learn.fit_one_cycle(2)
+    start = page.messages[0]
+    assert (start["kind"], start["title"], start["steps_total"]) == ("start", "fit_one_cycle", 12)
+    assert start["metric_names"] == ["epoch", "train_loss", "valid_loss", "accuracy", "time"]
+    assert start["lower_is_better"]["valid_loss"] and not start["lower_is_better"]["accuracy"]
+    assert losses_on(page) == pytest.approx(learn.recorder.raw_losses)
+    rows = [row for message in page.of("epochs") for row in message["rows"]]
+    assert [(row["at"], row["row"]["epoch"]) for row in rows] == [(6, 0), (12, 1)]
+    assert rows[1]["row"]["valid_loss"] == learn.recorder.final_value("valid_loss")
+    assert page.of("state")[-1]["state"] == "ended"
+    progress_now = page.of("points")[-1]["progress"]
+    assert (progress_now["step"], progress_now["steps_total"], progress_now["done"]) == (12, 12, progress_now["total"])
+    assert page.widgets[0].ended and page.widgets[0].closed and len(page.widgets) == 1
+    picture, table = page.shown
+    assert picture["image/png"].startswith(b"\x89PNG") and len(picture["image/png"]) < 100_000
+    assert table["text/html"].count("<tr>") == 3 and "text/plain" in table
+
+
+def test_fine_tune_is_one_story(page: FakePage):
+    learn = make_learner()
+    learn.fine_tune(2)
+    assert page.kinds().count("start") == 1 and len(page.widgets) == 1
+    assert page.messages[0]["parts"] == [{"name": "frozen", "epochs": 1}, {"name": "unfrozen", "epochs": 2}]
+    assert [(part["index"], part["at"]) for part in page.of("part")] == [(1, 6)]
+    assert losses_on(page) == pytest.approx(learn.recorder.raw_losses)
+    assert [message["progress"]["epoch"] for message in page.of("points")][-1] == 3
+    left = [message["progress"]["left_s"] for message in page.of("points") if message["progress"]["left_s"] is not None]
+    assert left[0] > left[-1] == 0
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_a_second_call_has_a_chart_of_its_own(page: FakePage, frozen: int):
+    learn = make_learner()
+    learn.fit(1)
+    learn.fine_tune(1, freeze_epochs=frozen)
+    assert len(page.widgets) == 2 and all(widget.closed for widget in page.widgets)
+    rows = [row["row"]["epoch"] for message in page.of("epochs") for row in message["rows"]]
+    assert rows == list(range(2 + frozen))
+
+
+def test_stop_and_rates_are_carried_out_noted_and_replayed(page: FakePage):
+    learn = make_learner()
+    page.click({"do": "lr", "factor": 0.5}, lambda page: len(losses_on(page)) >= 2)
+    page.click({"do": "lr", "value": "3e-4"}, lambda page: len(losses_on(page)) >= 4)
+    for _ in range(10):
+        page.click({"do": "stop"}, lambda page: len(losses_on(page)) >= 8)
+    learn.fit_one_cycle(3, 1e-2)
+    noted = learn.recorder.interventions
+    assert [one.what for one in noted] == ["lr", "lr", "stop"]
+    assert [deed["what"] for deed in page.of("intervention")] == ["lr", "lr", "stop"]
+    assert learn.recorder.n_batches == noted[-1].step < 18
+    assert page.shown[1]["text/plain"].endswith(f"Stopped by hand after {noted[-1].step} of 18 steps.")
+    again = make_learner()
+    again.fit_one_cycle(3, 1e-2, cbs=Replay(noted))
+    assert all(map(torch.equal, learn.model.parameters(), again.model.parameters()))
+
+
+@pytest.mark.parametrize("bad", ["0", "-1", "nan", "abc", "", None])
+def test_a_rate_that_is_none_gets_a_sentence(page: FakePage, bad: Any):
+    learn = make_learner()
+    page.click({"do": "lr", "value": bad}, lambda page: len(losses_on(page)) >= 2)
+    learn.fit(1)
+    assert "number above 0" in page.of("notice")[0]["message"]
+    assert not learn.recorder.interventions and learn.recorder.n_batches == 6
+
+
+def test_pause_waits_for_resume(page: FakePage):
+    learn = make_learner()
+    page.click({"do": "pause"}, lambda page: len(losses_on(page)) >= 2)
+    page.click({"do": "resume"}, lambda page: any(s["state"] == "paused" for s in page.of("state")))
+    learn.fit(1)
+    assert [one.what for one in learn.recorder.interventions] == ["pause", "resume"]
+    assert learn.recorder.n_batches == 6
+
+
+def test_interrupt_ends_a_pause(page: FakePage):
+    learn = make_learner()
+    page.click({"do": "pause"}, lambda page: len(losses_on(page)) >= 2)
+
+    class Press(Callback):
+        order = 45
+
+        def before_fit(self, state: TrainState) -> None:
+            def press() -> None:
+                while not learn.cbs[0].steering.paused:  # type: ignore[attr-defined]
+                    pressed.wait(0.005)
+                state.interrupt.requested = True
+
+            pressed = threading.Event()
+            threading.Thread(target=press, daemon=True).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        learn.fit(5, cbs=Press())
+    assert page.of("state")[-1]["state"] == "interrupted" and page.widgets[0].closed
+    learn.fit(1)
+    assert learn.recorder.n_batches == 6
+
+
+def test_skipping_the_validation_after_a_stop(page: FakePage):
+    learn = make_learner()
+    page.click({"do": "stop"}, lambda page: len(losses_on(page)) >= 2)
+    page.click({"do": "skip_validation"}, lambda page: any(s["state"] == "validating" for s in page.of("state")))
+    learn.fit(2)
+    assert [one.what for one in learn.recorder.interventions] == ["stop", "skip_validation"]
+    row = page.of("epochs")[-1]["rows"][-1]["row"]
+    assert row["valid_loss"] is None and isinstance(row["train_loss"], float)
+
+
+def test_a_page_that_comes_late_gets_the_whole_story(page: FakePage):
+    learn = make_learner()
+    page.click({"do": "lr", "factor": 2}, lambda page: len(losses_on(page)) >= 3)
+    page.click({"do": "hello"}, lambda page: len(page.of("epochs")) >= 1)
+    learn.fine_tune(1)
+    [snapshot] = page.of("snapshot")
+    floats, xs = page.buffers[page.messages.index(snapshot)]
+    count = snapshot["series"]["count"]
+    known = np.frombuffer(floats, np.float32).reshape(5, count)[0].tolist()
+    assert known == pytest.approx(learn.recorder.raw_losses[:count])
+    assert np.frombuffer(xs).tolist() == list(range(count))
+    assert snapshot["start"] == page.messages[0] and len(snapshot["rows"]) == 1
+    assert [deed["what"] for deed in snapshot["interventions"]] == ["lr"]
+    assert snapshot["state"]["state"] == "running" and snapshot["parts_at"][0] == 0
+    assert losses_on(page) == pytest.approx(learn.recorder.raw_losses)  # nothing twice, nothing missing
+
+
+@pytest.mark.parametrize("at", ["start", "epochs", "points"])
+def test_a_broken_page_never_stops_a_training(page: FakePage, at: str, capsys: pytest.CaptureFixture[str]):
+    learn = make_learner()
+
+    class Break(Callback):
+        order = 44
+
+        def before_fit(self, state: TrainState) -> None:
+            page.broken = RuntimeError("comm closed") if at == "start" else None
+
+        def after_batch(self, state: TrainState) -> None:
+            if at == "points" and state.fit_step == 3:
+                page.broken = RuntimeError("comm closed")
+
+        def after_epoch(self, state: TrainState) -> None:
+            page.broken = RuntimeError("comm closed")
+
+    learn.fit(2, cbs=Break())
+    assert learn.recorder.n_batches == 12
+    out = capsys.readouterr().out
+    assert out.count("The live view failed") == 1 and "comm closed" in out
+    [table] = page.shown  # the text table goes on in the widget's place
+    assert table["text/html"].count("<tr>") == 3
+
+
+def test_an_error_in_a_training_is_told_and_raised(page: FakePage):
+    class Boom(Callback):
+        def after_epoch(self, state: TrainState) -> None:
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        make_learner().fit(3, cbs=Boom())
+    assert page.of("state")[-1]["state"] == "failed" and "ZeroDivisionError" in page.of("state")[-1]["message"]
+    assert page.releases == 1 and page.widgets[0].closed
+
+
+def test_no_bar_is_silent(page: FakePage, capsys: pytest.CaptureFixture[str]):
+    learn = make_learner()
+    with learn.no_bar():
+        learn.fit(1)
+    assert not page.widgets and not page.shown and capsys.readouterr().out == ""
+
+
+def test_without_the_widget_packages_the_text_and_one_hint(page: FakePage, monkeypatch, capsys):
+    monkeypatch.setattr(dashboard.importlib.util, "find_spec", lambda name: None)
+    make_learner().fit(1)
+    assert not page.widgets and page.shown
+    assert capsys.readouterr().out.count("pip install ipywidgets anywidget") == 1
+
+
+def test_a_kernel_that_cannot_hear_says_so(page: FakePage, monkeypatch):
+    monkeypatch.setattr(fastlearn.live.shell.ShellPoll, "why_not", "Clicks cannot reach this kernel.")
+    make_learner().fit(1)
+    assert page.messages[0]["can_steer"] is False and "Clicks" in page.messages[0]["why_not"]
+
+
+def test_nan_becomes_null(page: FakePage):
+    class Nan(Callback):
+        def after_validate(self, state: TrainState) -> None:
+            state.values["accuracy"] = float("nan")
+
+    make_learner().fit(1, cbs=Nan())
+    assert page.of("epochs")[0]["rows"][0]["row"]["accuracy"] is None
+
+
+def test_outside_a_notebook_the_text_forms_are_as_ever(capsys: pytest.CaptureFixture[str]):
+    make_learner().fit(2)
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [["epoch", "0"], ["epoch", "1"]]
+
+
+def test_it_is_the_default_of_the_notebooks_learner():
+    assert [type(callback) for callback in make_learner().cbs][0] is Dashboard
