@@ -31,7 +31,7 @@ def refresh(file: Path) -> None:
 
     notebook = nbformat.read(file, as_version=4)
     NotebookClient(
-        notebook, kernel_name="python3", record_timing=False, resources={"metadata": {"path": NOTEBOOKS}}
+        notebook, kernel_name="python3", record_timing=False, store_widget_state=False, resources={"metadata": {"path": NOTEBOOKS}}
     ).execute()
     notebook.metadata.get("language_info", {}).pop("version", None)  # of the machine that ran it
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
@@ -55,9 +55,12 @@ def shrink(output: dict[str, Any]) -> int:
     data = output.get("data", {})
     if "image/png" not in data:
         return 0
-    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB")
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    alpha = picture.mode == "RGBA" and picture.getchannel("A").getextrema()[0] < 255
+    method = Image.Quantize.FASTOCTREE if alpha else Image.Quantize.MEDIANCUT  # only the first keeps what is clear
     small = io.BytesIO()
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    picture = picture.convert("RGBA" if alpha else "RGB").quantize(COLOURS, method, dither=Image.Dither.NONE)
+    picture.save(small, "PNG", optimize=True)
     data["image/png"] = base64.b64encode(small.getvalue()).decode()
     return small.tell()
 

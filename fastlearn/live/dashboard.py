@@ -79,7 +79,9 @@ class Dashboard(ProgressCallback):
         if isinstance(self._view, DashboardView):
             try:
                 self._view.interventions(done, state)
-                self._view.answer()
+                self._view.cannot_hear(self._shell.why_not)
+                if self._view.answer():
+                    self._shell.say_busy()
             except Exception as fault:
                 self._fall_back(fault)
 

@@ -62,6 +62,15 @@ class ShellPoll:
             self.release()
         return handled
 
+    def say_busy(self) -> None:
+        """Tell the page once more that the kernel is busy.
+
+        JupyterLab asks for a subshell when a widget first speaks, and ipykernel 7 then says that it is idle; 7.1 does
+        so after each message of the subshell. The page takes that for the kernel's state, though a cell runs.
+        """
+        if self._kernel is not None and _in_main_thread():
+            self._kernel._publish_status("busy", "shell")
+
     def release(self) -> None:
         """See that the kernel goes on by itself: what waits runs when the cell ends, in the order in which it came."""
         if self._stream is None or not _in_main_thread():

@@ -39,11 +39,12 @@ class DashboardView:
         self._rows: list[Message] = []
         self._rows_sent = 0
         self._next_rows = 0.0
-        self._wants_snapshot = False
+        self._wants_snapshot = self._heard = False
         self._notices: deque[str] = deque()
         self._deeds: list[Message] = []
         self._pace = Pace()
         self._feed: Feed
+        self._first_step = self._deeds_before = 0
 
     # ── the training's events ──
 
@@ -85,10 +86,6 @@ class DashboardView:
         if not done:
             return
         self._push(state)
-        for one in done:
-            deed = {"at": state.recorder.n_batches, "what": one.what, "old": one.old, "new": one.new}
-            self._deeds.append(deed)
-            self._send({"kind": "intervention", **deed})
         if self.steering.paused:
             self._say("paused", "Paused. Resume goes on with the next batch.")
         elif state.stop:
@@ -111,7 +108,7 @@ class DashboardView:
 
     def wish(self, content: Message) -> None:
         """Called for each message from the page, perhaps on another thread: only notes what is wished."""
-        what = content.get("do")
+        what, self._heard = content.get("do"), True
         if what == "hello":
             self._wants_snapshot = True
         elif what in ("stop", "skip_validation", "pause", "resume"):
@@ -125,13 +122,22 @@ class DashboardView:
             except ConfigError as error:
                 self._notices.append(str(error))
 
-    def answer(self) -> None:
-        """Send what the page has asked for; on the training's own thread."""
+    def cannot_hear(self, why_not: str | None) -> None:
+        """Show in place of the buttons why clicks do not arrive (any more)."""
+        if why_not != self.why_not:
+            self.why_not = why_not
+            self._start |= {"can_steer": why_not is None, "why_not": why_not}
+            self._wants_snapshot = True
+
+    def answer(self) -> bool:
+        """Send what the page has asked for; on the training's own thread. True if it has said anything."""
+        heard, self._heard = self._heard, False
         while self._notices:
             self._send({"kind": "notice", "message": self._notices.popleft()})
         if self._wants_snapshot:
             self._wants_snapshot = False
             self._snapshot()
+        return heard
 
     # ── what is sent ──
 
@@ -143,6 +149,7 @@ class DashboardView:
         plan, story = state.plan, state.plan.story
         names = state.recorder.metric_names
         self._feed = Feed(state.recorder)
+        self._first_step, self._deeds_before = state.step, len(state.recorder.interventions)
         self._start = {
             "kind": "start",
             "title": story.title,
@@ -157,7 +164,7 @@ class DashboardView:
         }
         self._widget = DashboardWidget(story.title, self.wish)
         self._display = display(self._widget, display_id=True)
-        self._send(self._start)
+        self._send(dict(self._start))
 
     def _push(self, state: TrainState) -> None:
         points = self._feed.new_points()
@@ -171,6 +178,10 @@ class DashboardView:
         if len(self._rows) > self._rows_sent:
             self._send({"kind": "epochs", "rows": self._rows[self._rows_sent :], "best_row": self._best_row()})
             self._rows_sent = len(self._rows)
+        for one in state.recorder.interventions[self._deeds_before + len(self._deeds) :]:  # replayed ones too
+            deed = {"at": one.step - self._first_step, "what": one.what, "old": one.old, "new": one.new}
+            self._deeds.append(deed)
+            self._send({"kind": "intervention", **deed})
         self._next_rows = time.perf_counter() + _FLUSH_S
         self.answer()
 
@@ -180,7 +191,7 @@ class DashboardView:
         count, buffers = self._feed.thinned()
         message = {
             "kind": "snapshot",
-            "start": self._start,
+            "start": dict(self._start),
             "parts_at": [*self._parts_at],
             "series": {"count": count},
             "rows": [*self._rows],

@@ -114,7 +114,7 @@ def test_pause_and_resume(lab_page: Open) -> None:
     page.wait_for_text("epoch 1 of 6", cell=1)
     press(page, "Pause")
     page.wait_for_text("Paused", cell=1)
-    assert page.kernel_status() == "busy"
+    page.wait_status("busy")
     press(page, "Resume")
     assert page.wait_run(run)
     page.wait_for_text("resume", cell=2)

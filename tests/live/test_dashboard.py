@@ -34,7 +34,7 @@ class FakePage:
         self.widgets: list[Any] = []
         self.shown: list[Any] = []
         self.clicks: list[tuple[Any, dict[str, Any]]] = []  # (condition on the page, wish)
-        self.releases = 0
+        self.releases = self.busy = 0
         self.broken: Exception | None = None
 
     def kinds(self) -> list[str]:
@@ -77,6 +77,9 @@ def page(monkeypatch: pytest.MonkeyPatch) -> FakePage:
         def poll(self) -> int:
             page.deliver()
             return 0
+
+        def say_busy(self) -> None:
+            page.busy += 1
 
         def release(self) -> None:
             page.releases += 1
@@ -183,6 +186,8 @@ def test_stop_and_rates_are_carried_out_noted_and_replayed(page: FakePage):
     again = make_learner()
     again.fit_one_cycle(3, 1e-2, cbs=Replay(noted))
     assert all(map(torch.equal, learn.model.parameters(), again.model.parameters()))
+    deeds = [(deed["what"], deed["at"]) for deed in page.of("intervention")]
+    assert deeds[:3] == deeds[3:] == [(one.what, one.step) for one in noted]  # a replay shows on its chart too
 
 
 @pytest.mark.parametrize("bad", ["0", "-1", "nan", "abc", "", None])
@@ -307,6 +312,22 @@ def test_a_kernel_that_cannot_hear_says_so(page: FakePage, monkeypatch):
     monkeypatch.setattr(fastlearn.live.shell.ShellPoll, "why_not", "Clicks cannot reach this kernel.")
     make_learner().fit(1)
     assert page.messages[0]["can_steer"] is False and "Clicks" in page.messages[0]["why_not"]
+
+
+def test_a_kernel_that_hears_no_more_says_so(page: FakePage, monkeypatch):
+    def deafen(state: Any) -> None:
+        monkeypatch.setattr(fastlearn.live.shell.ShellPoll, "why_not", "Clicks cannot reach this kernel.")
+
+    learn = make_learner()
+    learn.on("after_epoch")(deafen)
+    learn.fit(2)
+    assert page.messages[0]["can_steer"] and page.of("snapshot")[0]["start"]["why_not"].startswith("Clicks")
+
+
+def test_the_page_is_told_that_the_kernel_is_busy_after_it_spoke(page: FakePage):
+    page.click({"do": "hello"}, lambda page: len(losses_on(page)) >= 2)
+    make_learner().fit(1)
+    assert page.busy == 1
 
 
 def test_nan_becomes_null(page: FakePage):
