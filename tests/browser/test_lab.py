@@ -34,7 +34,7 @@ def test_interrupt_stops_a_cell(notebook: Open) -> None:
     page = notebook(LOOP)
     run = page.start_cell(0)
     page.wait_for_text("begun", cell=0)
-    assert page.kernel_status() == "busy"
+    page.wait_status("busy")
     page.interrupt()
     assert not page.wait_run(run)
     page.wait_for_text("KeyboardInterrupt", cell=0)
