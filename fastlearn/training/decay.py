@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+# torch's methods without the wrapper that keeps its compiler away: on its first call that imports the compiler itself,
+# two seconds before the first batch.
+_add_param_group = inspect.unwrap(Optimizer.add_param_group)
+_state_dict = inspect.unwrap(Optimizer.state_dict)
+_load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
 
 
 class DecoupledDecay(Optimizer):
@@ -33,9 +40,17 @@ class DecoupledDecay(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; keys that it lacks (`lr`, `wd`, …) come from the constructor."""
-        super().add_param_group(param_group)
+        _add_param_group(self, param_group)
         group = self.param_groups[-1]
         group.setdefault("decay", [True] * len(group["params"]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's."""
+        return _state_dict(self)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # type: ignore[override]
+        """As torch's."""
+        _load_state_dict(self, state_dict)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

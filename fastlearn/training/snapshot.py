@@ -14,6 +14,7 @@ from torch import nn
 from fastlearn.runtime.interrupt import DeferredInterrupt
 from fastlearn.runtime.precision import Precision
 from fastlearn.training.callback import Callback
+from fastlearn.training.state import clear_grads
 
 
 @contextlib.contextmanager
@@ -48,7 +49,7 @@ def preserved(
                     module._buffers[name] = buffer
             for module, training in modes:
                 module.training = training
-            optimizer.zero_grad(set_to_none=True)
+            clear_grads(optimizer)
             optimizer.load_state_dict(optimizer_state)
             precision.load_state_dict(precision_state)
             for callback, state in callback_states:

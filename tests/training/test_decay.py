@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -66,3 +68,21 @@ def test_exemption_survives_a_deep_copy():
     optimizer = Adam(params, wd=0.3)
     optimizer.exempt(params[:1])
     assert copy.deepcopy(optimizer).param_groups[0]["decay"] == [False, True, True]
+
+
+def test_a_training_does_not_import_torch_s_compiler():
+    """It takes seconds, at the first optimizer, step or state dict, and nobody here compiles anything."""
+    code = """
+import sys, torch, torch.nn.functional as F
+from torch import nn
+from fastlearn.data.dataloaders import DataLoaders
+from fastlearn.learner import Learner
+batches = [(torch.zeros(4, 3), torch.zeros(4, dtype=torch.long))] * 3
+learn = Learner(DataLoaders(batches, batches, device="cpu"), nn.Linear(3, 2), F.cross_entropy)
+with learn.no_bar():
+    learn.fine_tune(1); learn.lr_find(num_it=20); learn.validate(); learn.get_preds()
+learn.opt.load_state_dict(learn.opt.state_dict())
+print([name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
