@@ -22,6 +22,8 @@ QUICK = {
     "step_overhead": ["--rounds", "2"],
     "import_cost": ["--rounds", "2"],
     "index_files": ["--rounds", "1", "--n", "20000"],
+    "live_cost": ["--rounds", "1", "--steps", "2000"],
+    "live_page": ["--only", "latency", "saved"],
 }
 
 

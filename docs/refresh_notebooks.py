@@ -30,8 +30,9 @@ def refresh(file: Path) -> None:
     from nbclient import NotebookClient
 
     notebook = nbformat.read(file, as_version=4)
+    place = {"metadata": {"path": NOTEBOOKS}}
     NotebookClient(
-        notebook, kernel_name="python3", record_timing=False, store_widget_state=False, resources={"metadata": {"path": NOTEBOOKS}}
+        notebook, kernel_name="python3", record_timing=False, store_widget_state=False, resources=place
     ).execute()
     notebook.metadata.get("language_info", {}).pop("version", None)  # of the machine that ran it
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]

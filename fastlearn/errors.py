@@ -81,6 +81,21 @@ class MissingExtraError(FastlearnError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
 
 
+def no_attribute(owner: object, name: str, kind: str = "") -> AttributeError:
+    """What a `__getattr__` raises: an UnknownNameError with the nearest names; private ones are probes, without a hint.
+
+    Python comes here too when a property raised an AttributeError of its own; then that one is it.
+    """
+    if hasattr(type(owner), name):
+        try:
+            object.__getattribute__(owner, name)
+        except AttributeError as error:
+            return error
+    kind = kind or type(owner).__name__
+    hint = "" if name.startswith("_") else near(name, [one for one in dir(owner) if not one.startswith("_")])
+    return UnknownNameError(f"{'An' if kind[0] in 'AEIO' else 'A'} {kind} has no {name!r}.{hint}")
+
+
 def near(word: str, options: Iterable[object], most: int = 3) -> str:
     """` Did you mean 'a' or 'b'?` for the options nearest to `word`, or an empty string."""
     matches = difflib.get_close_matches(word, [str(option) for option in options], n=most, cutoff=0.6)

@@ -15,8 +15,10 @@ from fastlearn.errors import (
     MissingExtraError,
     NonFiniteError,
     TrainingError,
+    UnknownNameError,
     WorkerError,
     near,
+    no_attribute,
 )
 
 
@@ -56,3 +58,30 @@ def test_near_names_what_was_probably_meant():
     both = near("resnet1", ["resnet18", "resnet10", "vgg16"])
     assert both.startswith(" Did you mean '") and "' or '" in both and "vgg" not in both
     assert near("zzz", ["resnet18"]) == near("x", []) == ""
+
+
+class Shelf:
+    def books(self):
+        return 3
+
+    @property
+    def title(self):
+        return self.titel  # a slip of its own
+
+    def __getattr__(self, name):
+        raise no_attribute(self, name)
+
+
+def test_an_attribute_that_is_not_there_gets_the_nearest():
+    with pytest.raises(UnknownNameError, match=r"^A Shelf has no 'boks'\. Did you mean 'books'\?$"):
+        _ = Shelf().boks
+    with pytest.raises(UnknownNameError, match=r"^A Shelf has no '_books'\.$"):
+        _ = Shelf()._books
+    with pytest.raises(UnknownNameError, match="^A Box has no 'boks'"):
+        raise no_attribute(Shelf(), "boks", "Box")
+    assert not hasattr(Shelf(), "_repr_html_")
+
+
+def test_a_property_that_fails_is_not_taken_for_a_missing_one():
+    with pytest.raises(UnknownNameError, match=r"A Shelf has no 'titel'\. Did you mean 'title'"):
+        _ = Shelf().title

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "fastlearn"
 
 # From the ground up. A part may import those of lower floors; those of its own floor only where they are FRIENDS.
-BASE = {"errors", "lazy", "lettering", "lists", "paths", "pixels", "runtime", "short_traceback", "tensors"}
+BASE = {"errors", "lazy", "lettering", "lists", "options", "paths", "pixels", "runtime", "short_traceback", "tensors"}
 NUMERICS = {"losses", "metrics", "task"}
 FRONT = {"cli", "demo", "__main__"}
 FLOORS = [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fastlearn.errors import ConfigError
+from fastlearn.options import named_options
 from fastlearn.training.callback import Callback
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class GradientAccumulation(Callback):
     order = 10
     in_lr_find = True
 
+    @named_options
     def __init__(self, n_acc: int = 32) -> None:
         if not isinstance(n_acc, int) or isinstance(n_acc, bool) or n_acc < 1:
             raise ConfigError(

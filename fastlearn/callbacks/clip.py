@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fastlearn.errors import ConfigError
+from fastlearn.options import named_options
 from fastlearn.training.callback import Callback
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class GradientClip(Callback):
     order = 30
     in_lr_find = True
 
+    @named_options
     def __init__(self, max_norm: float = 1.0, norm_type: float = 2.0) -> None:
         if not (math.isfinite(max_norm) and max_norm > 0):
             raise ConfigError(f"max_norm={max_norm} must be a number above 0.")

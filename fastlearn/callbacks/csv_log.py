@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastlearn.errors import ConfigError, TrainingError
+from fastlearn.options import named_options
 from fastlearn.runtime.disk import write_whole
 from fastlearn.training.callback import Callback
 
@@ -34,6 +35,7 @@ class CSVLogger(Callback):
 
     order = 45
 
+    @named_options
     def __init__(self, fname: str | os.PathLike[str] = "history.csv", append: bool = False) -> None:
         self.fname, self.append = Path(fname), append
         self.path: Path | None = None

@@ -9,6 +9,7 @@ import torch
 
 from fastlearn.callbacks.mixup import MixCallback
 from fastlearn.errors import TrainingError
+from fastlearn.options import named_options
 
 
 class CutMix(MixCallback):
@@ -20,6 +21,7 @@ class CutMix(MixCallback):
     >>> learn.fit_one_cycle(10, cbs=CutMix())
     """
 
+    @named_options
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__(alpha)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastlearn.training.state import TrainState
 
 _MOST = 8
+_LOST = "Load good weights (learn.load), or make the learner anew; then a lower learning rate."
 
 
 def describe_fault(
@@ -31,12 +32,13 @@ def describe_fault(
     inputs, targets = _fetch(state, epoch, index) if again else (state.inputs, state.targets)
     samples = _samples(state, epoch, index)
     layer, cause, advice = _find_cause(state, inputs, targets, samples, with_gradients=not again)
+    kept = "" if advice == _LOST else "The weights are those of the last good step. "
     named = f"; samples {_some(samples)}" if samples else ""
     rate = state.optimizer.param_groups[-1]["lr"]
     at = state.step if step is None else step
     message = (
         f"Training stopped at step {at} (batch {index} of epoch {epoch}{named}): {cause} "
-        f"The weights are those of the last good step. {advice or _general_advice(float(rate))}"
+        f"{kept}{advice or _general_advice(float(rate))}"
     )
     return message, layer
 
@@ -58,8 +60,7 @@ def _find_cause(
             return layer, f"the {word} of {of} holds NaN or infinity.{where}", "Mend or leave out these samples."
     weights = _bad_names((name, p) for name, p in state.model.named_parameters())
     if weights:
-        advice = "Load good weights (learn.load), or make the learner anew."
-        return layer, f"the weights {_some(weights)} held NaN or infinity before this step.{where}", advice
+        return layer, f"the weights {_some(weights)} hold NaN or infinity, from a step before.{where}", _LOST
     if layer is not None:
         return layer, f"the output of layer {_named(layer, kind)} is not finite; its inputs still were.", ""
     if loss_is_bad:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastlearn.callbacks.say import say
 from fastlearn.callbacks.tracker import Compare, TrackerCallback, check_patience, finished_epoch
+from fastlearn.options import named_options
 
 if TYPE_CHECKING:
     from fastlearn.training.state import TrainState
@@ -19,6 +20,7 @@ class EarlyStoppingCallback(TrackerCallback):
     >>> learn.fit(50, cbs=EarlyStoppingCallback(monitor="accuracy", patience=3))
     """
 
+    @named_options
     def __init__(
         self, monitor: str = "valid_loss", comp: Compare | None = None, min_delta: float = 0.0, patience: int = 1,
         reset_on_fit: bool = True,

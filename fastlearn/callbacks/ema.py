@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fastlearn.errors import ConfigError, TrainingError
+from fastlearn.options import named_options
 from fastlearn.training.callback import Callback
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class EMA(Callback):
 
     order = 40
 
+    @named_options
     def __init__(self, decay: float = 0.999, use_at_end: bool = True, warmup: bool = True) -> None:
         if not 0 <= decay < 1:
             raise ConfigError(f"decay={decay} must be from 0 to below 1; usual values are 0.99 to 0.9999.")

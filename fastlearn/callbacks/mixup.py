@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from fastlearn.errors import ConfigError, TrainingError
+from fastlearn.options import named_options
 from fastlearn.runtime.seed import derive, numpy_rng
 from fastlearn.training.callback import Callback
 
@@ -106,6 +107,7 @@ class MixUp(MixCallback):
     >>> learn.fit_one_cycle(10, cbs=MixUp(0.4))
     """
 
+    @named_options
     def __init__(self, alpha: float = 0.4) -> None:
         super().__init__(alpha)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fastlearn.callbacks.diagnose import describe_fault
+from fastlearn.callbacks.say import say
 from fastlearn.errors import ConfigError, NonFiniteError
 from fastlearn.training.callback import Callback
 
@@ -61,8 +62,25 @@ class StopOnNonFinite(Callback):
 
     def after_batch(self, state: TrainState) -> None:
         flag = self._flag
-        if flag is not None and state.training and (flag.is_full or state.last_batch or state.stop):
+        if not state.training:
+            return
+        if flag is not None and (flag.is_full or state.last_batch or state.stop):
             self._read_flag(state)
+        if state.last_batch or state.stop:
+            self._check_weights(state)
+
+    def after_validate(self, state: TrainState) -> None:
+        loss = state.values.get("valid_loss", 0.0)
+        if not _finite_number(loss) and not state.skip_validation:
+            say(f"The validation loss of epoch {state.epoch} is {loss}, though the training's is a number: look at the "
+                "validation data (dls.check(), dls.valid.one_batch()).")  # fmt: skip
+
+    def _check_weights(self, state: TrainState) -> None:
+        """Good gradients may still make weights that are none, and after the last step of an epoch nobody would see."""
+        if all(_all_finite(param.detach()) for param in self._params):
+            return
+        message, layer = describe_fault(state)
+        raise NonFiniteError(message, step=state.step, layer=layer)
 
     def after_fit(self, state: TrainState) -> None:
         if self._flag is not None:

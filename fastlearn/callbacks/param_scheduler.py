@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastlearn.errors import ConfigError, near
+from fastlearn.options import named_options
 from fastlearn.training.callback import Callback
 from fastlearn.training.hypers import set_hypers
 
@@ -27,6 +28,7 @@ class ParamScheduler(Callback):
     order = -50  # before callbacks that scale the rate
     in_lr_find = False
 
+    @named_options
     def __init__(self, scheds: Mapping[str, Callable[[float], Any]]) -> None:
         for name, curve in scheds.items():
             if name not in _KNOWN:

@@ -8,7 +8,16 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from fastlearn.callbacks.table import cell_text, duration, html_line, html_table, number, text_row, text_table
+from fastlearn.callbacks.table import (
+    cell_text,
+    duration,
+    html_line,
+    html_table,
+    number,
+    story_rows,
+    text_row,
+    text_table,
+)
 from fastlearn.errors import ConfigError
 from fastlearn.training.callback import Callback
 from fastlearn.training.lr_find import LRFinder
@@ -29,7 +38,7 @@ class ProgressCallback(Callback):
     second and stays in the saved file; a terminal one progress line, with a row printed for each epoch; anything else
     (a pipe, a file, CI) one plain line an epoch. While `lr_find` searches, a notebook and a terminal get a line that
     goes when it ends. `visible=False` and `with learn.no_bar():` silence it. An output that breaks or is closed
-    silences it too, and never stops the training.
+    silences it too, and never stops the training. Of several such callbacks the one that was given last shows.
     """
 
     order = 45
@@ -39,36 +48,66 @@ class ProgressCallback(Callback):
         if form not in ("auto", "terminal", "lines", "notebook"):
             raise ConfigError(f"form={form!r} is not one of 'auto', 'terminal', 'lines', 'notebook'.")
         self.visible, self.form = visible, form
+        self._state: TrainState | None = None  # of the fit that runs
+        self._around: list[dict[str, Any]] = []  # what is shown of the fits that this one runs inside of
         self._view: View | None = None
-        self._next_draw = math.inf
+        self._next_look = math.inf
         self._started = 0.0
         self._fit: tuple[Recorder | None, int] = None, -1
 
     def before_fit(self, state: TrainState) -> None:
-        self._started, self._next_draw = time.perf_counter(), math.inf
+        if self._state is not None:  # a callback of that fit has begun this one
+            self._around.append({name: vars(self)[name] for name in self._one_fit()})
+            vars(self).update(self._one_fit())
+        self._state = state
+        self._started = time.perf_counter()
         fit = state.recorder, state.recorder.fits
         goes_on, self._fit = self._fit == fit and self._view is not None, fit
-        if not self.visible or state.plan.n_epochs <= state.plan.start_epoch:
+        if not self._shows(state) or state.plan.n_epochs <= state.plan.start_epoch:
             self._view = self._view if goes_on else None
             return
         if not goes_on:
+            self._view = None
             self._view = self._choose_view(state)
         self._draw("start", state)
         if self._view is not None and self._view.is_live:
-            self._next_draw = self._started + _REDRAW_S
+            self._next_look = self._started + _REDRAW_S
 
     def after_batch(self, state: TrainState) -> None:
         # All that most batches pay; the loss is read from the device only to draw it.
-        if time.perf_counter() >= self._next_draw:
-            self._draw("batch", state)
-            self._next_draw = time.perf_counter() + _REDRAW_S
+        if time.perf_counter() >= self._next_look:
+            self._next_look = self._look(state)
 
     def after_epoch(self, state: TrainState) -> None:
         self._draw("epoch", state)
 
     def after_fit(self, state: TrainState) -> None:
-        self._next_draw = math.inf
-        self._draw("end", state)
+        if self._state is not state:  # another callback has failed before this one heard of the fit
+            return
+        self._next_look = math.inf
+        try:
+            self._draw("end", state)
+        finally:
+            self._state = None
+            if self._around:
+                vars(self).update(self._around.pop())
+
+    def _one_fit(self) -> dict[str, Any]:
+        """The attributes that belong to one fit, as they are before it."""
+        return {"_state": None, "_view": None, "_next_look": math.inf, "_started": 0.0, "_fit": (None, -1)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or a pickle, shows nothing yet: what is on the page belongs to this one."""
+        return vars(self) | self._one_fit() | {"_around": []}
+
+    def _shows(self, state: TrainState) -> bool:
+        bars = [one for one in state.events.callbacks if isinstance(one, ProgressCallback)]
+        return self.visible and bars[-1:] == [self]
+
+    def _look(self, state: TrainState) -> float:
+        """Draw what is new; returns when to look again."""
+        self._draw("batch", state)
+        return time.perf_counter() + _REDRAW_S
 
     def _choose_view(self, state: TrainState) -> View | None:
         return make_view(self.form, finder_of(state) is not None)
@@ -79,7 +118,7 @@ class ProgressCallback(Callback):
         try:
             getattr(self._view, event)(state, time.perf_counter() - self._started)
         except (OSError, ValueError):  # nobody reads any more: a broken pipe, a closed file
-            self._view, self._next_draw = None, math.inf
+            self._view = None
 
 
 class View(Protocol):
@@ -190,6 +229,7 @@ class NotebookView:
 
     def __init__(self, handle: Any = None) -> None:
         self._handle: Any = handle  # of a display that is there already
+        self._next_row = 0.0
 
     def start(self, state: TrainState, seconds: float) -> None:
         self._show(state, _where(state))
@@ -198,7 +238,9 @@ class NotebookView:
         self._show(state, f"{_where(state)} · {_status(state, _done(state), seconds)}", _done(state) / _total(state))
 
     def epoch(self, state: TrainState, seconds: float) -> None:
-        self._show(state, f"epoch {state.epoch - 1} done" if state.fit_epoch + 1 < state.plan.n_epochs else "")
+        if time.perf_counter() >= self._next_row:  # epochs of a few milliseconds wait for one another
+            self._show(state, f"epoch {state.epoch - 1} done" if state.fit_epoch + 1 < state.plan.n_epochs else "")
+            self._next_row = time.perf_counter() + _REDRAW_S
 
     def end(self, state: TrainState, seconds: float) -> None:
         end = ""
@@ -209,9 +251,7 @@ class NotebookView:
         self._show(state, end)
 
     def _show(self, state: TrainState, line: str, share: float | None = None) -> None:
-        names = state.recorder.metric_names
-        rows = [row for row in state.recorder.epochs if row["fit"] == state.recorder.fits]
-        cells = [[cell_text(name, row.get(name)) for name in names] for row in rows]
+        names, cells = story_rows(state.recorder)
         self._put(html_table(names, cells, line, share), text_table(names, cells, line))
 
     def _put(self, as_html: str, as_text: str) -> None:

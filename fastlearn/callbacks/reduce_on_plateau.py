@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastlearn.callbacks.say import say
 from fastlearn.callbacks.tracker import Compare, TrackerCallback, check_patience, finished_epoch
 from fastlearn.errors import ConfigError
+from fastlearn.options import named_options
 from fastlearn.training.hypers import get_hypers, set_hypers
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class ReduceLROnPlateau(TrackerCallback):
     >>> learn.fit(20, cbs=ReduceLROnPlateau(patience=2))
     """
 
+    @named_options
     def __init__(
         self, monitor: str = "valid_loss", comp: Compare | None = None, min_delta: float = 0.0, patience: int = 1,
         factor: float = 10.0, min_lr: float = 0.0, reset_on_fit: bool = True,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from fastlearn.errors import ConfigError
+from fastlearn.errors import ConfigError, near
 from fastlearn.training.callback import Callback
-from fastlearn.training.steering import Intervention, Steering
+from fastlearn.training.steering import Deed, Intervention, Steering
 
 if TYPE_CHECKING:
     from fastlearn.training.state import TrainState
+
+
+_TAKES = "Replay takes learn.recorder.interventions, a list of Intervention or of dictionaries"
 
 
 class Replay(Callback):
@@ -23,9 +27,11 @@ class Replay(Callback):
     >>> again.fit_one_cycle(5, cbs=Replay(steered))
     """
 
-    order = 46  # where the dashboard acts
+    order = 45  # where the dashboard acts
 
     def __init__(self, interventions: Iterable[Intervention | dict[str, Any]]) -> None:
+        if isinstance(interventions, (Intervention, dict)) or not isinstance(interventions, Iterable):
+            raise ConfigError(f"{_TAKES}, not {interventions!r}.")
         self.interventions = [_intervention(one) for one in interventions]
         self._steering, self._left = Steering(), list(self.interventions)
 
@@ -45,11 +51,12 @@ class Replay(Callback):
 
 
 def _intervention(one: Any) -> Intervention:
-    if isinstance(one, Intervention):
-        return one
     try:
-        return Intervention(**one)
+        found = one if isinstance(one, Intervention) else Intervention(**one)
     except TypeError:
-        raise ConfigError(
-            f"Replay takes learn.recorder.interventions, a list of Intervention or of dictionaries, not {one!r}."
-        ) from None
+        raise ConfigError(f"{_TAKES}, not {one!r}.") from None
+    if found.what not in get_args(Deed):
+        raise ConfigError(f"{found.what!r} cannot be done again.{near(found.what, get_args(Deed))}")
+    if not (math.isfinite(found.factor) and found.factor > 0):
+        raise ConfigError(f"A learning rate is multiplied by a number above 0, not by {found.factor!r}: {one!r}.")
+    return found

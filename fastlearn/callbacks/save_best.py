@@ -10,6 +10,7 @@ import torch
 from fastlearn.callbacks.say import say
 from fastlearn.callbacks.tracker import Compare, TrackerCallback, finished_epoch
 from fastlearn.errors import ConfigError
+from fastlearn.options import named_options
 from fastlearn.training.checkpoint import (
     checkpoint_path,
     fitting_weights,
@@ -37,6 +38,7 @@ class SaveModelCallback(TrackerCallback):
 
     order = 55
 
+    @named_options
     def __init__(
         self, monitor: str = "valid_loss", comp: Compare | None = None, min_delta: float = 0.0, fname: str = "model",
         every_epoch: bool | int = False, at_end: bool = False, with_opt: bool = False, reset_on_fit: bool = True,

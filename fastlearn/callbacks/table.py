@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import html
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastlearn.training.recorder import Recorder
+
+_FIRST_ROWS = 10
+_ROWS = 60  # a notebook's file stays small, and a table that is drawn anew stays quick
 
 
 def number(value: float) -> str:
@@ -28,6 +34,17 @@ def cell_text(name: str, value: Any) -> str:
     if name == "time":
         return f"{value:.1f} s" if value < 9.95 else f"{value:.0f} s" if value < 59.5 else duration(value)
     return str(value) if isinstance(value, int) else number(float(value))
+
+
+def story_rows(recorder: Recorder) -> tuple[list[str], list[list[str]]]:
+    """(column names, cells) of the epochs' table of the last story; a long one keeps its beginning and its end."""
+    names = recorder.metric_names
+    rows = [row for row in recorder.epochs if row["fit"] == recorder.fits]
+    shown = rows if len(rows) <= _ROWS else [*rows[:_FIRST_ROWS], *rows[_FIRST_ROWS - _ROWS :]]
+    cells = [[cell_text(name, row.get(name)) for name in names] for row in shown]
+    if len(rows) > _ROWS:
+        cells.insert(_FIRST_ROWS, ["…"] * len(names))
+    return names, cells
 
 
 def text_row(names: list[str], cells: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +10,18 @@ import numpy as np
 
 from fastlearn.data.dataset import Datasets, ItemDataset
 from fastlearn.data.label import select
-from fastlearn.data.options import checked_flag, checked_function, checked_list, found, named_options
 from fastlearn.data.part import Kind as Kind
 from fastlearn.data.part import TransformBlock as TransformBlock
 from fastlearn.data.part import as_block
 from fastlearn.data.split import RandomSplitter, Splitter
+from fastlearn.data.targets import Category, MultiCategory
 from fastlearn.data.targets import CategoryBlock as CategoryBlock
 from fastlearn.data.targets import MultiCategoryBlock as MultiCategoryBlock
 from fastlearn.data.targets import RegressionBlock as RegressionBlock
 from fastlearn.data.transform import as_tuple, with_defaults
 from fastlearn.errors import ConfigError, DataError, FastlearnError
 from fastlearn.lists import L
+from fastlearn.options import checked_flag, checked_function, checked_list, found, named_options
 from fastlearn.paths import PathList, printable
 
 if TYPE_CHECKING:
@@ -95,6 +97,11 @@ class DataBlock:
 
     def _get_items(self, source: Any) -> Any:
         if self.get_items is None:
+            if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
+                raise ConfigError(
+                    f"{_shown(source)} is a folder, and this DataBlock has no get_items to list what is in it: give "
+                    "get_items=get_image_files."
+                )
             return source
         try:
             return self.get_items(source)
@@ -133,6 +140,7 @@ class DataBlock:
         sides = self.split(items)
         say(f"{len(sides)} sides of {', '.join(str(len(side)) for side in sides)} items")
         blocks = [as_block(block) for block in self.blocks]
+        _refuse_paths_as_labels(items, blocks[self.n_inp :], self.getters[self.n_inp :])
         subsets = [
             ItemDataset(
                 select(items, side),
@@ -255,6 +263,18 @@ def _getters(name: str, given: Getters, n: int) -> tuple[Any, ...]:
     if len(chosen) != n:
         raise ConfigError(f"{name} gives {len(chosen)} functions for {n} blocks: expected one each.")
     return chosen
+
+
+def _refuse_paths_as_labels(items: Any, targets: Sequence[TransformBlock], getters: Sequence[Any]) -> None:
+    """ConfigError where a target without a getter would make a class of every file."""
+    first = None if hasattr(items, "iloc") else items[0]
+    is_path = isinstance(first, os.PathLike) or (isinstance(first, str) and os.path.isfile(first))
+    for block, getter in zip(targets, getters, strict=True):
+        if is_path and getter is None and isinstance(block, (Category, MultiCategory)):
+            raise ConfigError(
+                f"This DataBlock has no get_y, so the label of {_shown(first)} would be the path itself: give "
+                "get_y=parent_label (the name of its folder), or another function of the path."
+            )
 
 
 def _shown(source: Any) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastlearn.data.examine import Seen, equal_files, examine_all
-from fastlearn.data.files import TRAIN_NAMES, VALID_NAMES, get_files, image_extensions
+from fastlearn.data.files import TRAIN_NAMES, VALID_NAMES, get_files, image_extensions, is_folder
 from fastlearn.data.part import WrongName, check_wrong_name
 from fastlearn.data.report import FILE_FAULTS, Finding, Report, Severity, counted, shown
 from fastlearn.errors import DataError
@@ -117,7 +117,7 @@ def check_folder(
                 others[ending or "without ending"] += 1
     if not entries:
         get_files(root, image_extensions)  # says what is there instead
-    known = [_empty_classes(sides), _other_files(others)]
+    known = [_no_classes(sides, entries), _empty_classes(sides), _other_files(others)]
     return _report(shown(root), entries, [finding for finding in known if finding], max_workers, progress, thorough)
 
 
@@ -159,7 +159,7 @@ def _entries_of(dataset: Any, side: str) -> list[Entry]:
 def _sides(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """The folder of each side; everything is for training where there is no folder `train`."""
     try:
-        below = {entry.name.lower(): root / entry.name for entry in os.scandir(root) if entry.is_dir()}
+        below = {entry.name.lower(): root / entry.name for entry in os.scandir(root) if is_folder(entry)}
     except OSError as error:
         raise not_listed(root, error) from error
     train = next((below[name] for name in TRAIN_NAMES if name in below), None)
@@ -294,12 +294,23 @@ def _named(classes: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in classes[:6]) + more
 
 
+def _no_classes(sides: dict[str, pathlib.Path], entries: Sequence[Entry]) -> Finding | None:
+    """All pictures for training lie directly in its folder, which tells no class of them."""
+    train = [entry for entry in entries if entry.side == "train"]
+    if not train or any(entry.label is not None for entry in train):
+        return None
+    folder = shown(sides["train"])
+    message = f"There are no class folders in {folder}: its {counted(len(train), 'picture')} lie directly in it."
+    fix = f"Expected {folder}/<class>/*.jpg. Is this one class? Check the folder above. Labels in a CSV? Use from_csv."
+    return Finding("no_classes", "error", message, fix=fix)
+
+
 def _empty_classes(sides: dict[str, pathlib.Path]) -> Finding | None:
     """Folders at the place of a class that hold no picture at any depth."""
     empty = []
     for folder in sides.values():
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            if entry.is_dir() and not entry.name.startswith(".") and not _holds_picture(entry.path):
+            if is_folder(entry) and not entry.name.startswith(".") and not _holds_picture(entry.path):
                 empty.append(Path(entry.path))
     if not empty:
         return None

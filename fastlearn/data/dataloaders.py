@@ -11,11 +11,11 @@ import torch
 
 from fastlearn.data.foreign import ForeignLoader
 from fastlearn.data.loaders import DataLoader, Workers, checked_bs
-from fastlearn.data.options import checked_path, found, named_options
 from fastlearn.data.samples import as_weights
 from fastlearn.data.transform import BatchPipeline, as_tuple
-from fastlearn.errors import ConfigError, DataError
+from fastlearn.errors import ConfigError, DataError, no_attribute
 from fastlearn.lists import L, is_single
+from fastlearn.options import checked_path, found, named_options
 from fastlearn.paths import Path, PathList
 from fastlearn.runtime.device import as_device, default_device
 
@@ -32,6 +32,7 @@ class DataLoaders:
     >>> dls = DataLoaders(train_loader, valid_loader)
     """
 
+    @named_options
     def __init__(
         self,
         train: Any,
@@ -70,6 +71,10 @@ class DataLoaders:
         """Loaders of data sets: the first is shuffled, transformed at random, and drops its last partial batch.
 
         `bs` is 64 unless given, or the whole training set where that is smaller; `val_bs` is `bs` unless given.
+
+        Raises DataError without training samples.
+
+        >>> dls = DataLoaders.from_dsets(train_ds, valid_ds, bs=32)
         """
         if not ds or (hasattr(ds[0], "__len__") and not isinstance(ds[0], type) and not len(ds[0])):
             raise DataError("There are no training samples. Check get_items and the splitter.")
@@ -179,9 +184,13 @@ class DataLoaders:
     # Looking
 
     def one_batch(self) -> Any:
-        """One training batch."""
+        """One training batch.
+
+        >>> pictures, targets = dls.one_batch()  # (batch, channels, height, width), (batch,)
+        """
         return self.train.one_batch()
 
+    @named_options
     def show_batch(
         self,
         max_n: int = 9,
@@ -191,23 +200,34 @@ class DataLoaders:
         unique: bool = False,
         show: bool = True,
     ) -> Any:
-        """Draw `max_n` training samples with their targets; see `DataLoader.show_batch`."""
+        """Draw `max_n` training samples with their targets; see `DataLoader.show_batch`.
+
+        >>> dls.show_batch(max_n=4)
+        """
         return self.train.show_batch(None, max_n, nrows, ncols, figsize, unique, show)
 
     def check(self) -> Any:
-        """Look at every file and label and report what is wrong, before training."""
+        """Look at every file and label and report what is wrong, before training.
+
+        >>> dls.check()
+        """
         from fastlearn.data.checks import check_dataloaders
 
         return check_dataloaders(self)
 
     # More loaders
 
+    @named_options
     def test_dl(
         self, items: Any, with_labels: bool = False, bs: int | None = None, num_workers: int | None = None
     ) -> DataLoader:
         """A loader of new items, treated like the validation set; labels are read only if `with_labels`.
 
         Items are of the sort that training had (paths, rows of a DataFrame), or raw inputs (a path, bytes, a picture).
+
+        Raises ConfigError for loaders of your own, DataError without items.
+
+        >>> probabilities, _ = learn.get_preds(dl=dls.test_dl(files))
         """
         dataset = self.train_ds
         if not hasattr(dataset, "inputs_only"):
@@ -238,15 +258,26 @@ class DataLoaders:
         )
 
     def weighted(self, weights: Any = "balanced") -> DataLoaders:
-        """The same loaders, with training samples drawn by weight: "balanced" for equal classes, or one a sample."""
+        """The same loaders, with training samples drawn by weight: "balanced" for equal classes, or one a sample.
+
+        >>> dls = dls.weighted("balanced")
+        """
         return self._with([self.train.new(weights=weights), *self.loaders[1:]])
 
     def new(self, **changes: Any) -> DataLoaders:
-        """The same loaders with other options (`bs`, `num_workers`, `device`…)."""
+        """The same loaders with other options (`bs`, `num_workers`, `device`…).
+
+        >>> dls = dls.new(bs=16)
+        """
         return self._with([loader.new(**changes) for loader in self.loaders])
 
     def add_batch_tfms(self, tfms: Any) -> DataLoaders:
-        """The same loaders with more batch transforms, placed by their `order`."""
+        """The same loaders with more batch transforms, placed by their `order`.
+
+        Raises ConfigError for torch's loaders.
+
+        >>> dls = dls.add_batch_tfms(aug_transforms())
+        """
         changed = []
         for loader in self.loaders:
             if not isinstance(loader, DataLoader):
@@ -268,18 +299,33 @@ class DataLoaders:
         return self.train.device
 
     def to(self, device: torch.device | str) -> DataLoaders:
-        """These loaders, with their batches on `device` from now on."""
+        """These loaders, with their batches on `device` from now on.
+
+        >>> dls.to("cpu").one_batch()
+        """
         for loader in self.loaders:
             loader.to(device)
         return self
 
     def cpu(self) -> DataLoaders:
-        """These loaders, with their batches on the CPU."""
+        """These loaders, with their batches on the CPU.
+
+        >>> dls.cpu().one_batch()
+        """
         return self.to("cpu")
 
     def cuda(self) -> DataLoaders:
-        """These loaders, with their batches on the default CUDA GPU."""
+        """These loaders, with their batches on the default CUDA GPU.
+
+        >>> dls.cuda().one_batch()
+        """
         return self.to("cuda")
+
+    if not TYPE_CHECKING:  # a type checker, and completion, shall know the real names only
+
+        def __getattr__(self, name: str) -> Any:
+            """Only for names that loaders do not have: an error that tells the nearest."""
+            raise no_attribute(self, name)
 
     def __repr__(self) -> str:
         names = ["train", "valid", *(f"loader {k}" for k in range(2, len(self.loaders)))]

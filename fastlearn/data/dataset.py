@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fastlearn.data.label import call_getter, describe, item_at, read_all, select
-from fastlearn.data.options import named_options
 from fastlearn.data.transform import ItemTransform, as_item_tfm
 from fastlearn.errors import DataError, FastlearnError, ImageError
 from fastlearn.lists import L
+from fastlearn.options import named_options
 
 if TYPE_CHECKING:
     import torch

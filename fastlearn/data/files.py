@@ -132,10 +132,18 @@ def _list_folder(folder: str, endings: frozenset[str] | None) -> tuple[list[str]
             entries = list(listed)
     except OSError as error:
         raise not_listed(_Path(folder), error) from error
-    folders = {entry.name: entry.is_symlink() for entry in entries if entry.is_dir()}
+    folders = {entry.name: entry.is_symlink() for entry in entries if is_folder(entry)}
     names = sorted([entry.name for entry in entries if entry.name not in folders])
     real, links = ([name for name, link in folders.items() if link == which] for which in (False, True))
     return _keep(names, endings), real, links
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link that leads nowhere, such as one to itself, is none."""
+    try:
+        return entry.is_dir()
+    except OSError:  # what it is for, whoever opens it will be told
+        return False
 
 
 def _followed(prefix: str, links: list[str], hops: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
@@ -173,7 +181,7 @@ def _nothing_found(root: str, endings: frozenset[str] | None, recurse: bool, cho
     missing = sorted(chosen - set(os.listdir(root)) - {"."})
     what = "images" if endings == image_extensions else f"{', '.join(sorted(endings))} files" if endings else "files"
     if missing:
-        kept = ", ".join(sorted(entry.name for entry in os.scandir(root) if entry.is_dir())) or "no folder"
+        kept = ", ".join(sorted(entry.name for entry in os.scandir(root) if is_folder(entry))) or "no folder"
         return f"No {what}: {shown} has no folder {', '.join(map(repr, missing))}. It holds {kept}."
     if not there:
         return f"No {what} under {shown}: the folder is empty. Check the path, or whether the data were unpacked."

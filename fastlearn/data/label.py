@@ -10,13 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from fastlearn.data.options import checked_list, found
 from fastlearn.errors import ConfigError, DataError, FastlearnError, near
+from fastlearn.options import checked_list, found
 from fastlearn.paths import PathList, printable
 
 
 def parent_label(o: str | os.PathLike[str]) -> str:
-    """The name of the folder that holds the file."""
+    """The name of the folder that holds the file.
+
+    >>> parent_label("train/cat/1.jpg")
+    'cat'
+    """
     try:
         return os.path.basename(os.path.dirname(os.fspath(o)))
     except TypeError as error:
@@ -51,7 +55,11 @@ class RegexLabeller:
 class ColReader:
     """A column of a DataFrame row; `pref` and `suff` are put around it, `label_delim` splits it into a list.
 
-    `cols` may be several, which gives a list. A `pref` that is a folder is joined as one.
+    `cols` may be several, which gives a list. A `pref` that is a folder is joined as one. Raises DataError for a column
+    that the row does not have.
+
+    >>> ColReader("tags", label_delim=" ")({"tags": "clear water"})
+    ['clear', 'water']
     """
 
     def __init__(
@@ -91,7 +99,11 @@ class ColReader:
 
 @dataclass(frozen=True)
 class using_attr:
-    """`f` of an attribute of the item: `using_attr(RegexLabeller(…), "name")` labels by the file name."""
+    """`f` of an attribute of the item: `using_attr(RegexLabeller(…), "name")` labels by the file name.
+
+    >>> using_attr(RegexLabeller(r"(.+)_\\d+"), "name")(Path("pets/beagle_7.jpg"))
+    'beagle'
+    """
 
     f: Callable[[Any], Any]
     attr: str
@@ -102,7 +114,11 @@ class using_attr:
 
 @dataclass(frozen=True)
 class ItemGetter:
-    """`item[i]` of an item."""
+    """`item[i]` of an item.
+
+    >>> ItemGetter(1)(("1.jpg", "cat"))
+    'cat'
+    """
 
     i: Any
 
@@ -112,7 +128,11 @@ class ItemGetter:
 
 @dataclass(frozen=True)
 class AttrGetter:
-    """An attribute of an item, or `default`."""
+    """An attribute of an item, or `default`.
+
+    >>> AttrGetter("stem")(Path("cat/1.jpg"))
+    '1'
+    """
 
     nm: str
     default: Any = None

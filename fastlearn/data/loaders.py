@@ -10,11 +10,12 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from fastlearn.data.options import checked_flag, found
 from fastlearn.data.samples import sample_weights
 from fastlearn.data.transform import Batch, BatchPipeline
 from fastlearn.data.workers import Job, Reader, read_here, read_in_processes, read_in_threads
-from fastlearn.errors import ConfigError, DataError, near
+from fastlearn.errors import ConfigError, DataError, ImageError, near
+from fastlearn.options import checked_flag, found
+from fastlearn.paths import printable, siblings_like
 from fastlearn.runtime.device import as_device, to_cpu, to_device
 from fastlearn.runtime.seed import RunKey, check_seed, numpy_rng, torch_rng
 
@@ -255,6 +256,8 @@ class DataLoader:
         unknown = [name for name in changes if name not in options]
         if unknown:
             raise ConfigError(f"A DataLoader has no option {unknown[0]!r}.{near(unknown[0], options)}")
+        if getattr(dataset, "split", None) == "test":
+            refuse_no_picture(dataset)
         dataset = self.dataset if dataset is None else dataset
         if "bs" not in changes and len(dataset) < self.bs:
             options["bs"] = None
@@ -285,6 +288,21 @@ def checked_bs(bs: int | None, n: int, shuffled: bool, name: str = "bs") -> int:
     if shuffled and bs > n > 0:
         raise ConfigError(f"bs={bs} is larger than the training set, which has {n} samples. Type bs={n} or less.")
     return int(bs)
+
+
+def refuse_no_picture(dataset: Any) -> None:
+    """ImageError where the first of new items is a path with no file there: the rest are told when they are read."""
+    if not len(dataset) or tuple(getattr(dataset, "kinds", ()))[:1] != ("image",):
+        return
+    path = dataset.read(0, 0)
+    if not isinstance(path, (str, os.PathLike)) or os.path.isfile(path):
+        return
+    shown = printable(path)
+    if os.path.isdir(path):
+        ways = f"for the pictures in it type dls.test_dl(get_image_files({shown!r}))"
+        raise ImageError(f"{shown} is a folder, not a picture: {ways}.", str(path))
+    if not os.path.lexists(path):
+        raise ImageError(f"There is no file {shown}.{siblings_like(path)}", str(path))
 
 
 def check_max_n(max_n: Any) -> None:

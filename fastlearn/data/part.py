@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from torch import Tensor
 
-from fastlearn.data.options import found
 from fastlearn.errors import ConfigError, FastlearnError
 from fastlearn.lists import Vocab
+from fastlearn.options import found
 
 if TYPE_CHECKING:
     from fastlearn.task import Task

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastlearn.data.options import found
 from fastlearn.errors import ConfigError, DataError
+from fastlearn.options import found
 
 
 def class_weights(source: Any, vocab: Iterable[Any] | None = None) -> Tensor:

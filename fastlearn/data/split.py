@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from fastlearn.data.label import describe, is_hashable, item_at, name_above, parent_label, part_names, read_all, row_of
-from fastlearn.data.options import checked_function, checked_list, checked_path, found
 from fastlearn.errors import ConfigError, DataError, near
+from fastlearn.options import checked_function, checked_list, checked_path, found
 from fastlearn.paths import Path, PathList, printable
 from fastlearn.runtime.seed import check_seed
 
@@ -58,6 +58,8 @@ def StratifiedSplitter(
     """A random part of `valid_pct` of every class, so that rare classes are on both sides.
 
     `get_y` gives an item's class. Each class of two or more items has at least one on each side; a single one trains.
+
+    >>> train, valid = StratifiedSplitter(0.2, seed=42)(get_image_files(path))
     """
     _check_part("valid_pct", valid_pct)
 
@@ -75,7 +77,12 @@ def StratifiedSplitter(
 
 
 def GroupSplitter(get_group: Callable[[Any], Hashable], valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
-    """Whole groups (a patient, a video) are drawn for validation until they hold `valid_pct` of the items."""
+    """Whole groups (a patient, a video) are drawn for validation until they hold `valid_pct` of the items.
+
+    Raises DataError when all items are of one group.
+
+    >>> train, valid = GroupSplitter(lambda file: file.name.split("_")[0], seed=42)(files)
+    """
     _check_part("valid_pct", valid_pct)
 
     def split(items: Any) -> Split:
@@ -94,7 +101,13 @@ def GroupSplitter(get_group: Callable[[Any], Hashable], valid_pct: float = 0.2, 
 def GrandparentSplitter(
     train_name: str | Iterable[str] = "train", valid_name: str | Iterable[str] = "valid"
 ) -> Splitter:
-    """By the name of the folder above the class folder: `train/<class>/x.jpg`, `valid/<class>/y.jpg`."""
+    """By the name of the folder above the class folder: `train/<class>/x.jpg`, `valid/<class>/y.jpg`.
+
+    Raises DataError when a side has no item.
+
+    >>> GrandparentSplitter()(["train/cat/1.jpg", "valid/cat/2.jpg", "train/dog/3.jpg"])
+    (array([0, 2]), array([1]))
+    """
     train_names, valid_names = _names(train_name), _names(valid_name)
 
     def split(items: Any) -> Split:
@@ -112,7 +125,11 @@ def GrandparentSplitter(
 
 
 def FuncSplitter(func: Callable[[Any], object]) -> Splitter:
-    """The items for which `func` is true are for validation."""
+    """The items for which `func` is true are for validation.
+
+    >>> FuncSplitter(str.isupper)(["a", "B", "c"])
+    (array([0, 2]), array([1]))
+    """
     checked_function(func, "func")
 
     def split(items: Any) -> Split:
@@ -123,7 +140,13 @@ def FuncSplitter(func: Callable[[Any], object]) -> Splitter:
 
 
 def MaskSplitter(mask: Any) -> Splitter:
-    """The items whose flag in `mask` is true are for validation."""
+    """The items whose flag in `mask` is true are for validation.
+
+    Raises DataError unless there is one flag an item.
+
+    >>> MaskSplitter([False, True, False])(["a", "b", "c"])
+    (array([0, 2]), array([1]))
+    """
     flags = np.array(checked_list(mask, "mask", "True and False, one an item"), dtype=object)
     if flags.ndim != 1 or not all(isinstance(flag, (bool, int, np.bool_, np.integer)) for flag in flags.tolist()):
         raise ConfigError(f"mask is a list of True and False, one an item, not {found(mask)}.")
@@ -138,7 +161,13 @@ def MaskSplitter(mask: Any) -> Splitter:
 
 
 def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
-    """The items at these positions are for validation."""
+    """The items at these positions are for validation.
+
+    Raises DataError for a position that there is no item at.
+
+    >>> IndexSplitter([1])(["a", "b", "c"])
+    (array([0, 2]), array([1]))
+    """
     given = valid_idx.tolist() if hasattr(valid_idx, "tolist") else valid_idx
     chosen = np.array([_position(i) for i in checked_list(given, "valid_idx", "positions, such as [0, 5]")], np.int64)
 
@@ -155,7 +184,11 @@ def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
 
 
 def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
-    """The last part of the items, or the first, is for validation (for data in order of time)."""
+    """The last part of the items, or the first, is for validation (for data in order of time).
+
+    >>> EndSplitter(0.4)(["a", "b", "c", "d", "e"])
+    (array([0, 1, 2]), array([3, 4]))
+    """
     _check_part("valid_pct", valid_pct)
 
     def split(items: Any) -> Split:
@@ -167,7 +200,12 @@ def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
 
 
 def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
-    """The items whose file name stands in the text file `fname`, one a line, are for validation."""
+    """The items whose file name stands in the text file `fname`, one a line, are for validation.
+
+    Raises DataError when the file cannot be read or names none of the items.
+
+    >>> train, valid = FileSplitter(path / "valid.txt")(get_image_files(path))
+    """
     checked_path(fname, "fname")
 
     def split(items: Any) -> Split:
@@ -189,7 +227,12 @@ def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
 
 
 def ColSplitter(col: str | int = "is_valid", on: Any = None) -> Splitter:
-    """By a column of a DataFrame: true means validation, or with `on`, a value equal to it (or in it, for a list)."""
+    """By a column of a DataFrame: true means validation, or with `on`, a value equal to it (or in it, for a list).
+
+    Raises DataError for a column that is missing, has gaps, or puts all rows on one side.
+
+    >>> train, valid = ColSplitter("is_valid")(df)
+    """
 
     def split(items: Any) -> Split:
         if not hasattr(items, "iloc"):
@@ -213,7 +256,12 @@ def ColSplitter(col: str | int = "is_valid", on: Any = None) -> Splitter:
 
 
 def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = None) -> Splitter:
-    """A random part of `train_sz` for training and of `valid_sz` for validation; the rest is left out."""
+    """A random part of `train_sz` for training and of `valid_sz` for validation; the rest is left out.
+
+    Raises ConfigError when they add up to more than 1.
+
+    >>> train, valid = RandomSubsetSplitter(0.1, 0.02, seed=42)(files)
+    """
     _check_part("train_sz", train_sz)
     _check_part("valid_sz", valid_sz)
     if train_sz + valid_sz > 1:

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastlearn.data.label import is_hashable
+from fastlearn.data.label import ColReader, is_hashable, row_of
 from fastlearn.data.label import is_nan as is_nan
-from fastlearn.data.options import checked_list, found
 from fastlearn.data.part import Kind, TransformBlock
 from fastlearn.errors import ConfigError, DataError, near
 from fastlearn.lists import L, Vocab
+from fastlearn.options import checked_list, found
 
 if TYPE_CHECKING:
     from fastlearn.task import Task
@@ -61,8 +61,8 @@ class Category(TransformBlock):
             counts = Counter(listed)
             if not all(map(_is_class, counts)):  # a tensor of several numbers can be counted, by its identity
                 raise TypeError
-            if any(map(is_nan, counts)):
-                refuse_nan(listed, values, self.add_na)
+            if not self.add_na and any(map(is_nan, counts)):
+                refuse_nan(listed, values, "CategoryBlock(add_na=True) makes a class of them")
             merged: Counter[Any] = Counter()
             for value, n in counts.items():
                 merged[NA if is_nan(value) else _plain(value)] += n
@@ -229,7 +229,7 @@ class Numbers(TransformBlock):
     def check(self, values: Sequence[Any], split: str) -> None:
         """As many numbers for each item, none of them missing."""
         listed = list(values)
-        refuse_nan(listed, values, False)
+        refuse_nan(listed, values)
         for i, value in enumerate(listed):
             array = value if isinstance(value, float) else self._array(value, _where(values, i))
             if np.size(array) != self.n_out:
@@ -292,15 +292,37 @@ def in_order(classes: list[Any]) -> list[Any]:
         return sorted(classes, key=lambda c: (type(c).__name__, str(c)))
 
 
-def refuse_nan(listed: list[Any], values: Sequence[Any], allowed: bool) -> None:
-    """Raise `DataError` naming the first items whose label is missing."""
+def refuse_nan(listed: list[Any], values: Sequence[Any], otherwise: str = "") -> None:
+    """Raise `DataError` naming the first items whose label is missing; `otherwise` is one more way out."""
     rows = [i for i, value in enumerate(listed) if is_nan(value)]
-    if rows and not allowed:
+    if rows:
         named = "; ".join(_where(values, i) for i in rows[:3]) + ("; …" if len(rows) > 3 else "")
+        way = _way_out_of_nan(values, listed[rows[0]])
         raise DataError(
-            f"{len(rows)} of {len(listed)} labels are missing (NaN): {named}. Leave them out with "
-            "df.dropna(subset=[…]), or use CategoryBlock(add_na=True)."
+            f"{len(rows)} of {len(listed)} {_side(values)}labels are missing (NaN): {named}. {way}"
+            f"{f'; or {otherwise}' if otherwise else ''}."
         )
+
+
+def _way_out_of_nan(values: Any, missing: Any) -> str:
+    """What to do about missing labels: mend the function that gave them, or leave out the rows that lack them."""
+    dataset = getattr(values, "dataset", None)
+    getter = None if dataset is None else dataset.getters[values.part]
+    if dataset is not None and hasattr(dataset.items, "iloc"):
+        names = [row_of(dataset.items, col).name for col in getter.cols] if isinstance(getter, ColReader) else "[…]"
+        return f"Leave them out with df.dropna(subset={names})"
+    if getter is None:
+        return "Leave these items out"
+    function = getattr(getter, "f", getter)  # the user's own, within `using_attr`
+    name = getattr(function, "__name__", type(function).__name__)
+    named = "The labelling function" if name == "<lambda>" else f"The labelling function {name}"
+    return f"{named} returned {missing} for them: let it return a label for each, or leave these items out"
+
+
+def _side(values: Any) -> str:
+    """ "training ", where it is known which side of the split the labels are of."""
+    split = getattr(getattr(values, "dataset", None), "split", "")
+    return {"train": "training ", "valid": "validation ", "test": "test "}.get(split, "")
 
 
 def unknown_classes(unknown: dict[Any, int], vocab: Vocab, split: str, given: bool) -> str:

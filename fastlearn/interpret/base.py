@@ -10,8 +10,9 @@ from torch import Tensor
 
 from fastlearn.data.foreign import ForeignLoader
 from fastlearn.data.label import item_at, select
-from fastlearn.errors import ConfigError, DataError
+from fastlearn.errors import ConfigError, DataError, no_attribute
 from fastlearn.lists import L
+from fastlearn.options import named_options
 
 if TYPE_CHECKING:
     from fastlearn.learner import Learner
@@ -43,6 +44,7 @@ class Interpretation:
         self.vocab, self.kind = vocab, kind
 
     @classmethod
+    @named_options
     def from_learner(
         cls,
         learn: Learner,
@@ -69,6 +71,7 @@ class Interpretation:
     def __len__(self) -> int:
         return len(self.losses)
 
+    @named_options
     def top_losses(self, k: int | None = None, largest: bool = True, items: bool = False) -> tuple[Any, ...]:
         """(losses, positions) of the `k` samples with the highest loss, highest first; all samples without `k`.
 
@@ -82,6 +85,7 @@ class Interpretation:
         source = self._dataset("listed").items
         return values, positions, L(item_at(source, int(i)) for i in positions)
 
+    @named_options
     def plot_top_losses(
         self,
         k: int = 9,
@@ -106,6 +110,7 @@ class Interpretation:
             figsize=figsize,
         )
 
+    @named_options
     def show_results(
         self,
         idxs: Sequence[int] | Tensor,
@@ -122,6 +127,12 @@ class Interpretation:
         return display.show_results(
             loader, batch, self.decoded[positions], max_n=len(positions), nrows=nrows, ncols=ncols, figsize=figsize
         )
+
+    if not TYPE_CHECKING:  # a type checker, and completion, shall know the real names only
+
+        def __getattr__(self, name: str) -> Any:
+            """Only for names that it does not have: an error that tells the nearest."""
+            raise no_attribute(self, name)
 
     def _confidence(self, positions: Tensor) -> list[float] | None:
         """The probability that each of these samples' answer was given; None where answers are not classes."""

@@ -12,6 +12,7 @@ from fastlearn.errors import ConfigError
 from fastlearn.interpret.base import Interpretation, Kind
 from fastlearn.interpret.matrix import draw_matrix
 from fastlearn.interpret.report import Score, report_text, scores_of_classes, scores_of_labels
+from fastlearn.options import named_options
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +57,7 @@ class ClassificationInterpretation(Interpretation):
         pairs = self.targs.long().reshape(-1) * n + self.decoded.long().reshape(-1)
         return np.bincount(pairs.numpy(), minlength=n * n).reshape(n, n)
 
+    @named_options
     def most_confused(self, min_val: int = 1) -> list[tuple[Any, Any, int]]:
         """(actual, predicted, number of samples) of each kind of mistake made at least `min_val` times, worst first."""
         matrix, classes = self.confusion_matrix(), self.classes
@@ -63,6 +65,7 @@ class ClassificationInterpretation(Interpretation):
         found = [(classes[i], classes[j], int(matrix[i, j])) for i, j in np.argwhere(matrix >= max(1, min_val))]
         return sorted(found, key=lambda mistake: -mistake[2])
 
+    @named_options
     def plot_confusion_matrix(
         self,
         normalize: bool = False,

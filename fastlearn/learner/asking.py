@@ -9,8 +9,8 @@ import torch
 
 from fastlearn.data.foreign import ForeignLoader
 from fastlearn.data.loaders import check_max_n
-from fastlearn.errors import ConfigError
-from fastlearn.learner.setup import LearnerSetup
+from fastlearn.errors import ConfigError, DataError
+from fastlearn.learner.setup import NO_LABELS, LearnerSetup
 from fastlearn.losses import activation_of, decodes_of, per_sample
 from fastlearn.runtime.seed import RunKey
 from fastlearn.training.predict import FirstBatches, Predictions, predict_loader
@@ -35,6 +35,17 @@ class Asking(LearnerSetup):
         Returns `([inputs,] predictions, targets [, decoded] [, losses])`; the predictions went through the loss
         function's activation (softmax for cross-entropy) unless `act` is another function. `dl` takes a loader or a
         list of batches such as `[(x, y)]`. A torch DataLoader that shuffles is read in the order of its data set.
+
+        For one label a sample: predictions (samples, classes) float32, targets and decoded (samples,) int64, losses
+        (samples,). For several labels targets are (samples, classes) too, and decoded is a mask of that shape. Targets
+        are None for a loader without labels.
+
+        Raises ConfigError for a `ds_idx` that there is no loader for or a `dl` of another kind, DataError for an empty
+        loader, for inputs that the model does not take and for `with_loss` without labels, DeviceMemoryError for too
+        large a batch.
+
+        >>> probabilities, targets = learn.get_preds()
+        >>> probabilities, _ = learn.get_preds(dl=dls.test_dl(files))
         """
         found = self._predict(_in_order(self._loader(ds_idx, dl)), with_input=with_input, with_loss=with_loss)
         activation = act if act is not None else activation_of(self.loss_func)
@@ -44,13 +55,20 @@ class Asking(LearnerSetup):
         if with_decoded:
             parts.append(decodes_of(self.loss_func)(predictions))
         if with_loss:
+            if found.losses is None:
+                raise DataError(NO_LABELS)
             parts.append(found.losses)
         return tuple(parts)
 
     def predict(self, item: Any, with_input: bool = False) -> tuple[Any, ...]:
         """The label, its index and the probabilities for one item (a path, bytes, a PIL image, an array).
 
-        For several labels at once: the labels, a mask and the probabilities; for a regression the value three times.
+        The index is int64 of shape (), the probabilities are float32 (classes,). For several labels at once: the
+        labels, a mask (classes,) and the probabilities; for a regression the value three times. `with_input` puts the
+        input before them.
+
+        Raises ConfigError when the data are loaders of your own, which do not say how an item is read, ImageError for a
+        file that is no picture.
 
         >>> label, index, probabilities = learn.predict("cat.jpg")
         """
@@ -70,6 +88,12 @@ class Asking(LearnerSetup):
         `beta=None` returns (augmented, plain, targets); `use_max` takes the largest in place of the mean. A torch
         DataLoader that shuffles is read in the order of its data set; ConfigError for another loader that gives its
         samples in a new order each time.
+
+        Shapes are those of `get_preds`: predictions (samples, classes), targets (samples,). Raises ConfigError for `n`
+        below 1 and a `beta` outside 0 to 1, and otherwise as `get_preds` does.
+
+        >>> probabilities, targets = learn.tta(n=4)
+        >>> accuracy(probabilities, targets)
         """
         if not isinstance(n, int) or n < 1:
             raise ConfigError(f"tta needs n ≥ 1 augmented passes, not {n!r}.")
@@ -96,7 +120,13 @@ class Asking(LearnerSetup):
     def show_results(
         self, ds_idx: int = 1, dl: Any = None, max_n: int = 9, figsize: tuple[float, float] | None = None
     ) -> Any:
-        """Draw samples of a loader with their targets and predictions."""
+        """Draw samples of a loader with their targets and predictions.
+
+        At most `max_n` of them, drawn at random; `figsize` is in inches. Raises ConfigError for a loader without labels
+        and for data that hold no pictures.
+
+        >>> learn.show_results(max_n=6)
+        """
         display = getattr(self.dls, "display", None)
         if display is None:
             raise ConfigError("These DataLoaders cannot be drawn: they hold no pictures that fastlearn knows.")
@@ -115,7 +145,10 @@ class Asking(LearnerSetup):
         return display.show_results(loader, batch, decoded[:max_n], max_n=max_n, figsize=figsize)
 
     def summary(self) -> str:
-        """The layers with their shapes and parameters, and how the learner is set up; also printed."""
+        """The layers with their shapes and parameters, and how the learner is set up; also printed.
+
+        >>> text = learn.summary()
+        """
         batch = first_samples(self.dls.train, self.device)
         every, trained = parameter_counts(self.model)
         lines = [layer_table(self.model, batch[: self.dls.n_inp])] if batch is not None else []

@@ -9,11 +9,13 @@ import numbers
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
+
 from fastlearn.callbacks.progress import in_notebook
 from fastlearn.data.checks import check_dataloaders
-from fastlearn.data.options import named_options
-from fastlearn.errors import ConfigError
-from fastlearn.learner.setup import LR, LearnerSetup
+from fastlearn.errors import ConfigError, DataError
+from fastlearn.learner.setup import LR, NO_LABELS, LearnerSetup
+from fastlearn.options import named_options
 from fastlearn.runtime.modes import kept_modes
 from fastlearn.training import schedule as schedules
 from fastlearn.training.callback import as_callbacks
@@ -43,7 +45,17 @@ class Fitting(LearnerSetup):
         reset_opt: bool = False,
         start_epoch: int = 0,
     ) -> None:
-        """Train for `n_epoch` epochs at a constant learning rate; a slice gives each group of layers its own."""
+        """Train for `n_epoch` epochs at a constant learning rate; a slice gives each group of layers its own.
+
+        `wd` is the weight decay from now on, `cbs` are callbacks of this fit alone, `reset_opt` forgets the optimizer's
+        state, and `start_epoch` skips the epochs before it, with their part of the schedule.
+
+        Raises ConfigError or DataError before the first batch for options, files, model, loss and metrics that do not
+        fit together, NonFiniteError for a loss that is NaN or infinite, DeviceMemoryError for too large a batch.
+
+        >>> learn.fit(3, lr=1e-3)
+        >>> learn.fit(3, lr=slice(1e-5, 1e-3), wd=0.01)
+        """
         self._fit("fit", n_epoch, schedules.constant(self._lrs(lr)), wd, cbs, reset_opt, start_epoch)
 
     @named_options
@@ -60,7 +72,14 @@ class Fitting(LearnerSetup):
         reset_opt: bool = False,
         start_epoch: int = 0,
     ) -> None:
-        """Train with one cycle (Smith, 2018): the rate rises to `lr_max` over `pct_start`, then falls."""
+        """Train with one cycle (Smith, 2018): the rate rises to `lr_max` over `pct_start`, then falls.
+
+        It starts at `lr_max / div` and ends at `lr_max / div_final`; `moms` is the momentum at the start, at the top
+        and at the end. Raises as `fit` does.
+
+        >>> learn.fit_one_cycle(3, 1e-3)
+        >>> learn.fit_one_cycle(3, slice(1e-5, 1e-3))
+        """
         cycle = schedules.one_cycle(
             self._lrs(lr_max), div=div, div_final=div_final, pct_start=pct_start, moms=moms or self.moms
         )
@@ -78,7 +97,12 @@ class Fitting(LearnerSetup):
         reset_opt: bool = False,
         start_epoch: int = 0,
     ) -> None:
-        """Train at a flat rate until `pct_start`, then along a cosine to `lr / div_final`."""
+        """Train at a flat rate until `pct_start`, then along a cosine to `lr / div_final`.
+
+        Raises as `fit` does.
+
+        >>> learn.fit_flat_cos(5, 1e-3)
+        """
         flat = schedules.flat_cos(self._lrs(lr), div_final=div_final, pct_start=pct_start)
         self._fit("fit_flat_cos", n_epoch, flat, wd, cbs, reset_opt, start_epoch)
 
@@ -94,7 +118,12 @@ class Fitting(LearnerSetup):
         wd: float | None = None,
         start_epoch: int = 0,
     ) -> None:
-        """Train with warm restarts (Loshchilov and Hutter, 2017): cosines, `cycle_mult` times as long each."""
+        """Train with warm restarts (Loshchilov and Hutter, 2017): cosines, `cycle_mult` times as long each.
+
+        The first cycle has `cycle_len` epochs: three cycles of 1, 2 and 4 are 7 epochs. Raises as `fit` does.
+
+        >>> learn.fit_sgdr(n_cycles=3, cycle_len=1, lr_max=1e-3)
+        """
         restarts = schedules.sgdr(self._lrs(lr_max), n_cycles, cycle_len, cycle_mult)
         n_epoch = sum(schedules.sgdr_epochs(n_cycles, cycle_len, cycle_mult))
         self._fit("fit_sgdr", n_epoch, restarts, wd, cbs, reset_opt, start_epoch)
@@ -110,7 +139,9 @@ class Fitting(LearnerSetup):
         div: float = 5.0,
         *,
         wd: float | None = None,
+        moms: tuple[float, float, float] | None = None,
         cbs: Any = None,
+        reset_opt: bool = False,
         keep_best: bool = False,
     ) -> None:
         """Transfer learning: train the head with the body frozen, then everything, the stem `lr_mult` times slower.
@@ -118,19 +149,26 @@ class Fitting(LearnerSetup):
         `base_lr` is 2e-3 when left out, or the rate that was picked by hand on the curve of `lr_find`.
         `keep_best=True` puts back the weights of the frozen phase when the second one ends with a higher validation
         loss; it chooses by the validation set, so judge the result on other data.
+
+        Raises as `fit` does, with nothing frozen yet for wrong options; ConfigError for `keep_best` without a
+        validation set.
+
+        >>> learn.fine_tune(3)
+        >>> learn.fine_tune(5, base_lr=1e-3, freeze_epochs=2)
         """
         base_lr = (self.picked_lr or 2e-3) if base_lr is None else base_lr
         first, second = schedules.fine_tune_phases(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div)
         for phase in (first, second):  # whatever is wrong is said before anything is frozen
             check_epochs(phase.epochs)
-            schedules.one_cycle(self._lrs(phase.lr), div=phase.div, pct_start=phase.pct_start, moms=self.moms)
+            schedules.one_cycle(self._lrs(phase.lr), div=phase.div, pct_start=phase.pct_start, moms=moms or self.moms)
         check_wd(wd)
         if keep_best and self._valid_loader() is None:
             raise ConfigError("keep_best compares validation losses, and there is no validation set.")
+        rest: dict[str, Any] = {"wd": wd, "moms": moms, "cbs": cbs, "reset_opt": reset_opt}
         story = Story("fine_tune", (("frozen", first.epochs), ("unfrozen", second.epochs)))
         self.freeze()
         with self._telling(story):
-            self.fit_one_cycle(first.epochs, first.lr, first.div, pct_start=first.pct_start, wd=wd, cbs=cbs)
+            self.fit_one_cycle(first.epochs, first.lr, first.div, pct_start=first.pct_start, **rest)
         frozen = (
             {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()} if keep_best else None
         )
@@ -139,7 +177,7 @@ class Fitting(LearnerSetup):
         if self._stopped:
             return
         with self._telling(dataclasses.replace(story, index=1)):
-            self.fit_one_cycle(second.epochs, second.lr, second.div, pct_start=second.pct_start, wd=wd, cbs=cbs)
+            self.fit_one_cycle(second.epochs, second.lr, second.div, pct_start=second.pct_start, **rest)
         if frozen is not None and not self.recorder.final_value("valid_loss") <= frozen_loss:
             self.model.load_state_dict(frozen)
             print("Kept the weights of the frozen phase, whose validation loss was lower.")
@@ -158,6 +196,11 @@ class Fitting(LearnerSetup):
 
         Returns a named tuple with one learning rate for each of `suggest_funcs` (valley, slide, minimum, steep). The
         curve is in `learn.recorder.plot_lr_find()`; a notebook shows it at once.
+
+        Raises ConfigError unless 0 < start_lr < end_lr and for too few steps, and before the first step as `fit` does.
+
+        >>> found = learn.lr_find(suggest_funcs=("valley", "slide"))
+        >>> learn.fit_one_cycle(3, found.valley)
         """
         check_range(start_lr, end_lr, num_it)
         self._check_before_training()
@@ -187,10 +230,21 @@ class Fitting(LearnerSetup):
         return suggested(*(float(lr) for lr, _ in result.suggestions.values()))
 
     def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[float]:
-        """Loss and metrics on the validation loader (or another): [loss, metric, …]."""
+        """Loss and metrics on the validation loader (or another): [loss, metric, …].
+
+        The loss is the mean over samples. `ds_idx` is 0 for the training set, read in order, whole and unchanged; `dl`
+        takes a loader or a list of batches such as `[(x, y)]`.
+
+        Raises ConfigError for a `ds_idx` that there is no loader for and for an empty loader, DataError for a loader
+        without labels.
+
+        >>> valid_loss, valid_accuracy = learn.validate()
+        >>> learn.validate(dl=dls.test_dl(files, with_labels=True))
+        """
         loader = self._loader(ds_idx, dl)
         if not len(loader):
             raise ConfigError("There is no batch to validate on: the loader is empty.")
+        _check_labels(loader, self.dls.train, self.device)
         state = self._state(self._plan(0, None, loader), as_callbacks(cbs), Recorder())
         with kept_modes(self.model):
             values = valid_pass(state, self.step)
@@ -200,6 +254,8 @@ class Fitting(LearnerSetup):
         """Run one batch of every path (training, validation, prediction, saving) and take all of it back.
 
         Returns the seconds that each took; an error says what a long training would have met at its end.
+
+        >>> learn.dry_run()["prediction"]  # seconds
         """
         callbacks = [callback for callback in self.cbs if callback.in_lr_find]
         state = self._state(
@@ -283,6 +339,15 @@ class Fitting(LearnerSetup):
         if batch is not None:
             preflight(self.model, batch, self.dls.n_inp, self.loss_func, self.metrics, self.task, self.precision)
         self._checked = setup
+
+
+def _check_labels(loader: Any, train: Any, device: torch.device) -> None:
+    """Nothing, unless samples of `loader` have fewer parts than those that were trained on; then DataError."""
+    if loader is train or not hasattr(loader, "dataset"):
+        return
+    found, known = (first_samples(one, device) for one in (loader, train))
+    if found is not None and known is not None and len(found) <= train.n_inp < len(known):
+        raise DataError(NO_LABELS)
 
 
 def check_epochs(n: Any, name: str = "number of epochs") -> int:

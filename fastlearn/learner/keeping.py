@@ -28,7 +28,14 @@ class Keeping(LearnerSetup):
     """The methods of a `Learner` that write it to disk and read it back."""
 
     def save(self, file: str | os.PathLike[str], with_opt: bool = True) -> Path:
-        """Save weights, optimizer, callbacks, history and counters to `path/model_dir/file.safetensors`: the path."""
+        """Save weights, optimizer, callbacks, history and counters to `path/model_dir/file.safetensors`: the path.
+
+        The file is written whole or not at all; `with_opt=False` leaves the optimizer out. An absolute `file` is kept.
+
+        Raises CheckpointError when the file cannot be named or written, or when a state has no form without pickle.
+
+        >>> path = learn.save("stage-1")  # models/stage-1.safetensors
+        """
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         meta: dict[str, Any] = {"kind": "learner", "torch": torch.__version__, "learner": self.state_dict()}
         if with_opt and self.opt is not None:
@@ -38,7 +45,12 @@ class Keeping(LearnerSetup):
         return write_checkpoint(checkpoint_path(self.path / self.model_dir, file), tensors | callback_tensors, meta)
 
     def load(self, file: str | os.PathLike[str], with_opt: bool = True, strict: bool = True) -> Self:
-        """Load what `save` wrote. A file that is missing or does not fit raises CheckpointError and changes nothing."""
+        """Load what `save` wrote. A file that is missing or does not fit raises CheckpointError and changes nothing.
+
+        `with_opt=False` leaves the optimizer as it is, `strict=False` the weights that the file does not have.
+
+        >>> learn.load("stage-1").validate()
+        """
         path = checkpoint_path(self.path / self.model_dir, file)
         tensors, meta = read_checkpoint(path)
         weights = fitting_weights(self.model, tensors, strict, path)
@@ -51,7 +63,10 @@ class Keeping(LearnerSetup):
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters, seed and history as JSON values (weights and optimizer have state of their own)."""
+        """Counters, seed and history as JSON values (weights and optimizer have state of their own).
+
+        >>> learn.state_dict()["epoch"]
+        """
         return {
             "epoch": self.epoch,
             "step": self.global_step,
@@ -61,7 +76,10 @@ class Keeping(LearnerSetup):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` said."""
+        """Take back what `state_dict` said.
+
+        >>> learn.load_state_dict(learn.state_dict())
+        """
         self.epoch, self.global_step, self.seed = int(state["epoch"]), int(state["step"]), int(state["seed"])
         self.precision.load_state_dict(state["precision"])
         self.recorder.load_state_dict(from_json(state["recorder"]))

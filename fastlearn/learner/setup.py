@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,9 +15,9 @@ from torch import nn
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.download import is_shipped
 from fastlearn.data.loaders import DataLoader
-from fastlearn.data.options import named_options
-from fastlearn.errors import ConfigError, UnknownNameError, near
+from fastlearn.errors import ConfigError, UnknownNameError, no_attribute
 from fastlearn.metrics import Metric, as_metrics, check_metric
+from fastlearn.options import named_options
 from fastlearn.runtime.interrupt import DeferredInterrupt
 from fastlearn.runtime.precision import Precision, PrecisionName
 from fastlearn.runtime.seed import check_seed, draw_seed
@@ -40,6 +41,7 @@ from fastlearn.training.summary import parameter_counts
 LR = float | slice | Sequence[float]
 OptFunc = Callable[..., torch.optim.Optimizer]
 BatchNormMode = Literal["train", "eval"]
+NO_LABELS = "This loader has no labels, so there is no loss. Type dls.test_dl(items, with_labels=True)."
 _NO_EXPORT = (
     "A Learner has no 'export' yet. learn.save(name) keeps the weights and learn.load(name) takes them back; "
     "`fastlearn train PATH` in a terminal writes a model folder for `fastlearn predict`."
@@ -96,7 +98,7 @@ class LearnerSetup:
         self.device = torch.device(dls.device)
         self.precision = Precision("fp32", self.device)
         self.channels_last = False
-        self.step: StepFunction = default_step
+        self.step = default_step
         self.recorder = Recorder()
         self.opt: torch.optim.Optimizer | None = None
         self.picked_lr: float | None = None  # by hand, after a search
@@ -116,8 +118,33 @@ class LearnerSetup:
         self._checked: object = None
 
     @property
+    def step(self) -> StepFunction:
+        """What is done with a batch, in training and in validation: a function of the state that may be replaced.
+
+        It sets `state.loss` (one number), and `state.outputs` where metrics want them. In training it calls
+        `state.backward(loss)` and `state.optimizer_step()`, which see to the loss scaler, accumulation and callbacks.
+
+        >>> def step(state):
+        ...     state.outputs = state.model(*state.inputs)
+        ...     state.loss = F.cross_entropy(state.outputs, *state.targets)
+        ...     if state.training:
+        ...         state.backward(state.loss)
+        ...         state.optimizer_step()
+        >>> learn.step = step
+        """
+        return self._step
+
+    @step.setter
+    def step(self, step: StepFunction) -> None:
+        if not callable(step):
+            raise ConfigError(f"learn.step is a function of the state, not {step!r}. learn.step? shows one.")
+        self._step = step
+
+    @property
     def metrics(self) -> list[Metric]:
         """The metrics of each epoch's validation; set them to a function, a metric, or a list of those."""
+        if not all(isinstance(metric, Metric) for metric in self._metrics):  # one that was appended
+            self.metrics = self._metrics
         return self._metrics
 
     @metrics.setter
@@ -139,12 +166,18 @@ class LearnerSetup:
         return ProgressCallback()
 
     def add_cb(self, cb: Any) -> Self:
-        """Add a callback for every fit from now on."""
+        """Add a callback for every fit from now on.
+
+        >>> learn.add_cb(SaveModelCallback(monitor="accuracy")).fit(3)
+        """
         self.cbs += as_callbacks(cb)
         return self
 
     def remove_cb(self, cb: Callback | type[Callback]) -> Self:
-        """Remove a callback, or every callback of a class."""
+        """Remove a callback, or every callback of a class.
+
+        >>> learn.remove_cb(SaveModelCallback)
+        """
         self.cbs = [one for one in self.cbs if one is not cb and not (isinstance(cb, type) and isinstance(one, cb))]
         return self
 
@@ -158,6 +191,7 @@ class LearnerSetup:
         callback = FunctionCallback(event, lambda state: None, every)
 
         def register(function: Callable[[TrainState], None]) -> Callable[[TrainState], None]:
+            _check_takes_state(function)
             callback.function = function
             self.cbs.append(callback)
             return function
@@ -166,7 +200,11 @@ class LearnerSetup:
 
     @contextlib.contextmanager
     def no_bar(self) -> Iterator[Self]:
-        """Inside this context nothing is printed while training."""
+        """Inside this context nothing is printed while training.
+
+        >>> with learn.no_bar():
+        ...     learn.fit(1)
+        """
         before, self._bar = self._bar, False
         try:
             yield self
@@ -177,6 +215,10 @@ class LearnerSetup:
         """Make a fresh optimizer over the groups; every fit uses the same one until `reset_opt`.
 
         The groups are taken anew, so this is what to call after `learn.model` or a layer of it was replaced.
+
+        Raises ConfigError for a splitter that leaves a parameter out or names one twice.
+
+        >>> optimizer = learn.create_opt()
         """
         self.groups = split_parameters(self.model, self.splitter)
         exempt = set() if self.wd_bn_bias else norm_parameters(self.model) | bias_parameters(self.model)
@@ -196,25 +238,43 @@ class LearnerSetup:
         return self
 
     def to_fp16(self) -> Self:
-        """Train in mixed fp16 with a loss scaler (on the CPU: bf16, and says so)."""
+        """Train in mixed fp16 with a loss scaler (on the CPU: bf16, and says so).
+
+        >>> learn.to_fp16().fine_tune(3)
+        """
         return self._set_precision("fp16")
 
     def to_bf16(self) -> Self:
-        """Train in mixed bf16."""
+        """Train in mixed bf16.
+
+        >>> learn.to_bf16().fine_tune(3)
+        """
         return self._set_precision("bf16")
 
     def to_fp32(self) -> Self:
-        """Train in plain fp32."""
+        """Train in plain fp32.
+
+        >>> learn.to_fp32().fine_tune(3)
+        """
         return self._set_precision("fp32")
 
     def to_channelslast(self, on: bool = True) -> Self:
-        """Keep pictures and convolutions in channels-last memory format, which most convolutions are faster in."""
+        """Keep pictures and convolutions in channels-last memory format, which most convolutions are faster in.
+
+        >>> learn.to_fp16().to_channelslast().fine_tune(3)
+        """
         self.channels_last = on
         self.model.to(memory_format=torch.channels_last if on else torch.contiguous_format)
         return self
 
     def freeze_to(self, n: int) -> None:
-        """Freeze the groups before the `n`-th (negative counts from the end); clears the optimizer's state."""
+        """Freeze the groups before the `n`-th (negative counts from the end); clears the optimizer's state.
+
+        Batch-norm layers go on learning unless `train_bn=False` or `bn="eval"`. Raises ConfigError for an `n` beyond
+        the number of groups.
+
+        >>> learn.freeze_to(-2)  # the last two groups learn
+        """
         if not isinstance(n, int) or not -len(self.groups) <= n <= len(self.groups):
             raise ConfigError(f"freeze_to({n!r}): the model has {len(self.groups)} groups of layers.")
         keep = norm_parameters(self.model) if self.train_bn and self.bn == "train" else set()
@@ -225,11 +285,19 @@ class LearnerSetup:
         self.opt.state.clear()
 
     def freeze(self) -> None:
-        """Let only the last group (the head) learn."""
+        """Let only the last group (the head) learn.
+
+        >>> learn.freeze()
+        >>> learn.fit_one_cycle(1, 2e-3)
+        """
         self.freeze_to(-1)
 
     def unfreeze(self) -> None:
-        """Let every group learn."""
+        """Let every group learn.
+
+        >>> learn.unfreeze()
+        >>> learn.fit_one_cycle(3, slice(1e-5, 1e-3))
+        """
         self.freeze_to(0)
 
     if not TYPE_CHECKING:  # a type checker, and completion, shall know the real names only
@@ -238,8 +306,7 @@ class LearnerSetup:
             """Only for names that a learner does not have: an error that tells the nearest."""
             if name == "export":
                 raise UnknownNameError(_NO_EXPORT)
-            hint = "" if name.startswith("_") else near(name, [one for one in dir(self) if not one.startswith("_")])
-            raise UnknownNameError(f"A Learner has no {name!r}.{hint}")
+            raise no_attribute(self, name, "Learner")
 
     def __repr__(self) -> str:
         every, trained = parameter_counts(self.model)
@@ -310,6 +377,18 @@ class LearnerSetup:
             step=self.global_step,
             loss_func=self.loss_func,
         )
+
+
+def _check_takes_state(function: Callable[..., Any]) -> None:
+    name = getattr(function, "__name__", repr(function))
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a function of C has none to ask
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        raise ConfigError(f"learn.on calls {name} with the state: write `def {name}(state):`.") from None
 
 
 def _own_folder(path: str | os.PathLike[str] | None, data: Any) -> Path:

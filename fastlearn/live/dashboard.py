@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
 from fastlearn.callbacks.progress import NotebookView, ProgressCallback, View, finder_of, in_notebook
 from fastlearn.callbacks.say import say
+from fastlearn.live.shell import interrupt_waits
 from fastlearn.live.view import DashboardView
 from fastlearn.training.steering import Steering
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.1
 _NO_WIDGETS = "For the live dashboard: pip install ipywidgets anywidget, then restart the kernel."
+_NO_RESUME = "The page of the paused training cannot be heard any more; the training goes on."
 
 
 class Dashboard(ProgressCallback):
@@ -28,36 +31,53 @@ class Dashboard(ProgressCallback):
     is gone, a kernel of an unknown make) turns it into the text table and never stops a training.
     """
 
-    order = 46
-
     def __init__(self, visible: bool = True, form: Any = "auto") -> None:
         super().__init__(visible, form)
         self.steering = Steering()
         self._shell: ShellPoll | None = None
-        self._next_poll = 0.0
+        self._next_draw = math.inf
+        self._hinted = False
 
     def before_fit(self, state: TrainState) -> None:
-        self.steering.begin(state)
         super().before_fit(state)
+        self.steering.begin(state)
+        self._next_draw = self._next_look
+        if isinstance(self._view, DashboardView):
+            self._next_look = self._started + _POLL_S
 
     def before_batch(self, state: TrainState) -> None:
-        self.steering.before_batch(state)
-
-    def after_batch(self, state: TrainState) -> None:
-        if self._shell is None:
-            super().after_batch(state)
-            return
-        now = time.perf_counter()
-        if now >= self._next_poll:
-            self._listen(state)
-            self._next_poll = now + _POLL_S
-        super().after_batch(state)
+        if self.steering.scale != 1.0:
+            self.steering.before_batch(state)
 
     def after_fit(self, state: TrainState) -> None:
-        super().after_fit(state)
+        if self._state is not state:
+            return
         self.steering.end(state)
-        if self._shell is not None:
-            self._shell.release()
+        try:
+            with interrupt_waits():  # half a picture is none, and a widget that is left open shows nothing later
+                super().after_fit(state)
+        except KeyboardInterrupt:
+            if not isinstance(state.error, KeyboardInterrupt):  # otherwise it is pressed again, and it is over
+                raise
+        finally:
+            if self._shell is not None:
+                self._shell.release()
+
+    def _one_fit(self) -> dict[str, Any]:
+        return super()._one_fit() | {"steering": Steering(), "_next_draw": math.inf}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_shell": None}  # it holds the sockets of this kernel
+
+    def _look(self, state: TrainState) -> float:
+        """Hear the page ten times a second, and draw at the view's own rate."""
+        if not isinstance(self._view, DashboardView):
+            return super()._look(state)
+        now = time.perf_counter()
+        self._listen(state)
+        if now >= self._next_draw:
+            self._next_draw = super()._look(state)
+        return now + _POLL_S
 
     def _listen(self, state: TrainState) -> None:
         """Hear the page, do what it wishes, and wait while it wishes a pause."""
@@ -65,31 +85,41 @@ class Dashboard(ProgressCallback):
         if not self.steering.paused:
             return
         paused_at = time.perf_counter()
-        while self.steering.paused and not state.interrupt.requested:
+        while self.steering.paused and not state.interrupt.requested and self._can_resume():
             time.sleep(0.03)
             self._hear(state)
         self.steering.paused = False
         if isinstance(self._view, DashboardView):
             self._view.paused_for(time.perf_counter() - paused_at)
 
+    def _can_resume(self) -> bool:
+        """False, and a sentence, when no click can end the pause any more."""
+        if isinstance(self._view, DashboardView) and self._view.is_open and self._view.why_not is None:
+            return True
+        say(_NO_RESUME)
+        return False
+
     def _hear(self, state: TrainState) -> None:
-        assert self._shell is not None
-        self._shell.poll()
+        view, shell = self._view, self._shell
+        if shell is None or not isinstance(view, DashboardView):
+            return
+        shell.poll()
         done = self.steering.act(state)
-        if isinstance(self._view, DashboardView):
-            try:
-                self._view.interventions(done, state)
-                self._view.cannot_hear(self._shell.why_not)
-                if self._view.answer():
-                    self._shell.say_busy()
-            except Exception as fault:
-                self._fall_back(fault)
+        try:
+            view.interventions(done, state)
+            view.cannot_hear(shell.why_not)
+            if view.answer():
+                shell.say_busy()
+        except Exception as fault:
+            self._fall_back(fault)
 
     def _choose_view(self, state: TrainState) -> View | None:
         if finder_of(state) is not None or not (self.form == "notebook" or (self.form == "auto" and in_notebook())):
             return super()._choose_view(state)
-        if not all(importlib.util.find_spec(name) for name in ("ipywidgets", "anywidget")):
-            say(_NO_WIDGETS)
+        if not _has_widgets():
+            if not self._hinted:
+                say(_NO_WIDGETS)
+            self._hinted = True
             return super()._choose_view(state)
         try:
             from fastlearn.live.shell import ShellPoll
@@ -112,5 +142,13 @@ class Dashboard(ProgressCallback):
 
     def _fall_back(self, fault: Exception) -> None:
         """Go on as a text table, and say so once."""
-        say(f"The live view failed ({type(fault).__name__}: {fault}); the training goes on, shown as text.")
+        what = " ".join(f"{type(fault).__name__}: {fault}".split())
+        say(f"The live view failed ({what}); the training goes on, shown as text.")
         self._view = NotebookView(self._view.let_go() if isinstance(self._view, DashboardView) else None)
+
+
+def _has_widgets() -> bool:
+    try:
+        return all(importlib.util.find_spec(name) for name in ("ipywidgets", "anywidget"))
+    except (ImportError, ValueError):  # half removed, or hidden on purpose
+        return False

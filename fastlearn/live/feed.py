@@ -32,7 +32,7 @@ class Feed:
         n = len(columns[0])
         if not n:
             return None
-        points = Points(self.sent, n, np.concatenate(columns, dtype=np.float32, casting="same_kind").tobytes())
+        points = Points(self.sent, n, _float32(columns).tobytes())
         self.sent += n
         return points
 
@@ -49,5 +49,10 @@ class Feed:
         ends = np.append(starts[1:], len(raw)) - 1
         with np.errstate(invalid="ignore"):
             columns = [np.fmin.reduceat(raw, starts), np.fmax.reduceat(raw, starts), *(one[ends] for one in others)]
-        floats = np.concatenate(columns, dtype=np.float32, casting="same_kind")
-        return len(starts), [floats.tobytes(), ends.astype(np.float64).tobytes()]
+        return len(starts), [_float32(columns).tobytes(), ends.astype(np.float64).tobytes()]
+
+
+def _float32(columns: list[np.ndarray]) -> np.ndarray:
+    """The columns one after the other; a rate beyond float32 is infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.concatenate(columns, dtype=np.float32, casting="same_kind")

@@ -17,12 +17,13 @@ class Pace:
     def __init__(self) -> None:
         self._started = self._looked = self._part_started = time.perf_counter()
         self._batches_before = self._steps_before = 0
-        self._done = 0
+        self._done = self._done_before = 0
         self._samples_s: float | None = None
 
     def start_part(self, state: TrainState) -> None:
         """The story's next fit begins now."""
-        self._part_started, self._done = time.perf_counter(), 0
+        self._part_started = time.perf_counter()
+        self._done = self._done_before = state.plan.start_epoch * _epoch_batches(state)  # by the fit that it resumes
         story = state.plan.story
         epochs = sum(n for _, n in story.parts[: story.index])
         self._batches_before, self._steps_before = epochs * _epoch_batches(state), epochs * state.plan.steps_per_epoch
@@ -45,7 +46,8 @@ class Pace:
         )
         total = total_epochs * _epoch_batches(state) - self._batches_before
         self._note_speed(state, done, now)
-        left = (now - self._part_started) / done * max(0, total - done) if done else None
+        here = done - self._done_before
+        left = (now - self._part_started) / here * max(0, total - done) if here else None
         steps = state.fit_step + (1 if state.training and not at_end else 0)
         return {
             "epoch": min(sum(n for _, n in story.parts[: story.index]) + state.fit_epoch + 1, total_epochs),

@@ -75,7 +75,7 @@ class ShellPoll:
         """See that the kernel goes on by itself: what waits runs when the cell ends, in the order in which it came."""
         if self._stream is None or not _in_main_thread():
             return
-        with _interrupt_waits():
+        with interrupt_waits():
             if self._taken is not None:  # an interrupt came between reading and handling
                 taken, self._taken = self._taken, None
                 self._hand_over(taken)
@@ -94,7 +94,7 @@ class ShellPoll:
         """Read up to the next message to handle now, if there is one. Those before it go to the kernel's queue."""
         import zmq
 
-        with _interrupt_waits():
+        with interrupt_waits():
             while self._taken is None:
                 try:
                     frames = self._stream.socket.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -215,11 +215,11 @@ def _status(kernel: Any, message: dict[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupt_waits() -> Iterator[None]:
-    """Ctrl-C is delivered after the block: a message that was read must be in one of the queues by then."""
+def interrupt_waits() -> Iterator[None]:
+    """Ctrl-C is delivered after the block: a message that was read must be in one of the queues by then, say."""
     came: list[int] = []
     previous = signal.getsignal(signal.SIGINT)
-    if previous is None:  # handled outside Python, where it cannot break into ours
+    if previous is None or not _in_main_thread():  # handled outside Python, or elsewhere: it cannot break in here
         yield
         return
     signal.signal(signal.SIGINT, lambda number, frame: came.append(number))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastlearn.callbacks.table import cell_text
+from fastlearn.lettering import drawable
 from fastlearn.live.feed import Feed
 from fastlearn.training.plots import BLUE, GREEN, ORANGE
 
@@ -19,18 +19,6 @@ if TYPE_CHECKING:
 STILL_WIDTH = 760  # CSS pixels; the picture has more, for sharp screens
 _INK = "#808080"  # reads on white and on black: the picture has no background of its own
 _POINTS = 300
-_ROWS = 60  # a notebook's file stays small
-
-
-def story_rows(recorder: Recorder) -> tuple[list[str], list[list[str]]]:
-    """(column names, cells) of the epochs' table of the last story; a long one keeps its beginning and its end."""
-    names = recorder.metric_names
-    rows = [row for row in recorder.epochs if row["fit"] == recorder.fits]
-    cells = [[cell_text(name, row.get(name)) for name in names] for row in (rows if len(rows) <= _ROWS else ())]
-    if len(rows) > _ROWS:
-        ends = [[cell_text(name, row.get(name)) for name in names] for row in (*rows[:10], *rows[10 - _ROWS :])]
-        cells = [*ends[:10], ["…"] * len(names), *ends[10:]]
-    return names, cells
 
 
 def still_png(recorder: Recorder, parts_at: Sequence[int], deeds: Sequence[dict[str, Any]]) -> bytes | None:
@@ -82,12 +70,17 @@ def _draw_losses(ax: Any, recorder: Recorder, parts_at: Sequence[int], deeds: Se
 def _frame_losses(ax: Any, low: np.ndarray, high: np.ndarray, recorder: Recorder) -> None:
     """A few wild batches must not flatten the curve that matters."""
     valid = [row[1] for row in recorder.values if len(row) > 1]
-    with np.errstate(invalid="ignore"):
-        ends = np.array([*np.nanpercentile(low, [2, 98]), *np.nanpercentile(high, [2, 98]), *valid])
+    ends = np.array([*_inner(low), *_inner(high), *valid])
     ends = ends[np.isfinite(ends)]
     if len(ends):
         room = 0.08 * (ends.max() - ends.min()) + 1e-12
         ax.set_ylim(ends.min() - room, ends.max() + room)
+
+
+def _inner(values: np.ndarray) -> list[float]:
+    """Where all but the wildest of the finite values lie; nothing if there are none."""
+    finite = values[np.isfinite(values)]
+    return np.percentile(finite, [2, 98]).tolist() if len(finite) else []
 
 
 def _draw_metric(ax: Any, recorder: Recorder, name: str) -> None:
@@ -99,7 +92,9 @@ def _draw_metric(ax: Any, recorder: Recorder, name: str) -> None:
         marker="o",
         markersize=4,
     )
-    ax.set(xlabel="epoch", title=name)
+    title, fonts = drawable(name)
+    ax.set(xlabel="epoch")
+    ax.set_title(title, fontfamily=fonts, parse_math=False)
     ax.xaxis.get_major_locator().set_params(integer=True)
     _tidy(ax)
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
+import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fastlearn.callbacks.table import html_table, text_table
+from fastlearn.callbacks.table import html_table, story_rows, text_table
 from fastlearn.callbacks.tracker import less_is_better
 from fastlearn.errors import ConfigError
 from fastlearn.live.feed import Feed
 from fastlearn.live.pace import Pace
-from fastlearn.live.still import STILL_WIDTH, still_png, story_rows
+from fastlearn.live.still import STILL_WIDTH, still_png
 from fastlearn.training.steering import Intervention, Steering
 
 if TYPE_CHECKING:
+    from fastlearn.training.recorder import Recorder
     from fastlearn.training.state import TrainState
 
 Message = dict[str, Any]
@@ -38,6 +42,8 @@ class DashboardView:
         self._progress: Message = {}
         self._rows: list[Message] = []
         self._rows_sent = 0
+        self._best_loss = math.inf
+        self._best_row: int | None = None
         self._next_rows = 0.0
         self._wants_snapshot = self._heard = False
         self._notices: deque[str] = deque()
@@ -45,10 +51,17 @@ class DashboardView:
         self._pace = Pace()
         self._feed: Feed
         self._first_step = self._deeds_before = 0
+        self._running = False  # one of the story's fits, at this moment
+
+    @property
+    def is_open(self) -> bool:
+        """True while there is a widget that can be heard."""
+        return self._widget is not None and not self._widget.is_closed
 
     # ── the training's events ──
 
     def start(self, state: TrainState, seconds: float) -> None:
+        self._running = True
         if self._widget is None:
             self._open(state)
         else:
@@ -67,11 +80,15 @@ class DashboardView:
 
     def epoch(self, state: TrainState, seconds: float) -> None:
         row = {name: _json(value) for name, value in state.recorder.epochs[-1].items() if name != "fit"}
+        loss = row.get("valid_loss")
+        if isinstance(loss, float) and loss < self._best_loss:
+            self._best_loss, self._best_row = loss, len(self._rows)
         self._rows.append({"at": state.recorder.n_batches, "row": row})
         if time.perf_counter() >= self._next_rows:  # epochs of a few milliseconds wait for one another
             self._push(state)
 
     def end(self, state: TrainState, seconds: float) -> None:
+        self._running = False
         if self._widget is None:
             return
         self._push(state)
@@ -79,10 +96,11 @@ class DashboardView:
             return
         name, sentence = _ending(state)
         self._say(name, sentence)
-        self._close(state, sentence)
+        self._close(state.recorder, sentence)
 
     def interventions(self, done: list[Intervention], state: TrainState) -> None:
         """Something was done by hand, perhaps: tell the page at once."""
+        self._notices.extend(self.steering.take_refusals())
         if not done:
             return
         self._push(state)
@@ -100,9 +118,18 @@ class DashboardView:
     def let_go(self) -> Any:
         """Part from the widget, whatever state it is in; returns the handle of its display, None if it has none."""
         widget, self._widget = self._widget, None
+        _at_cell_end(self._cell_ended, False)
         with contextlib.suppress(Exception):
             widget.close()
         return self._display
+
+    def _cell_ended(self, result: Any) -> None:
+        """An error between two parts of a story: no fit is there to tell of the end."""
+        if self._widget is not None and not self._running:
+            try:
+                self._close(self._feed.recorder, "Ended before its last part.")
+            except Exception:  # the picture is not worth a traceback under a cell that has one
+                self.let_go()
 
     # ── the page's wishes ──
 
@@ -164,6 +191,7 @@ class DashboardView:
         }
         self._widget = DashboardWidget(story.title, self.wish)
         self._display = display(self._widget, display_id=True)
+        _at_cell_end(self._cell_ended, True)
         self._send(dict(self._start))
 
     def _push(self, state: TrainState) -> None:
@@ -176,7 +204,7 @@ class DashboardView:
             message |= {"first": points.first, "n": points.n, "smooth_now": _json(state.recorder.smooth_loss())}
             self._send(message, [points.buffer])
         if len(self._rows) > self._rows_sent:
-            self._send({"kind": "epochs", "rows": self._rows[self._rows_sent :], "best_row": self._best_row()})
+            self._send({"kind": "epochs", "rows": self._rows[self._rows_sent :], "best_row": self._best_row})
             self._rows_sent = len(self._rows)
         for one in state.recorder.interventions[self._deeds_before + len(self._deeds) :]:  # replayed ones too
             deed = {"at": one.step - self._first_step, "what": one.what, "old": one.old, "new": one.new}
@@ -195,7 +223,7 @@ class DashboardView:
             "parts_at": [*self._parts_at],
             "series": {"count": count},
             "rows": [*self._rows],
-            "best_row": self._best_row(),
+            "best_row": self._best_row,
             "interventions": [*self._deeds],
             "progress": self._progress,
             "state": self._state,
@@ -212,15 +240,16 @@ class DashboardView:
         if self._widget is not None:
             self._widget.send(message, buffers)
 
-    def _close(self, state: TrainState, sentence: str) -> None:
+    def _close(self, recorder: Recorder, sentence: str) -> None:
         """Put a picture and the table in the widget's place, which need no kernel, and let go of the widget."""
         from IPython.display import display
 
-        names, cells = story_rows(state.recorder)
+        names, cells = story_rows(recorder)
         ended = "" if sentence == "Done." else sentence
         table = {"text/html": html_table(names, cells, ended), "text/plain": text_table(names, cells, ended)}
-        picture = still_png(state.recorder, self._parts_at, self._deeds)
+        picture = still_png(recorder, self._parts_at, self._deeds)
         widget, self._widget = self._widget, None
+        _at_cell_end(self._cell_ended, False)
         widget.ended = True
         if picture is None:
             self._display.update(table, raw=True)
@@ -232,11 +261,6 @@ class DashboardView:
             )
             display(table, raw=True)
         widget.close()
-
-    def _best_row(self) -> int | None:
-        losses = [row["row"].get("valid_loss") for row in self._rows]
-        known = [(loss, k) for k, loss in enumerate(losses) if isinstance(loss, float)]
-        return min(known)[1] if known else None
 
 
 def _where(state: TrainState) -> str:
@@ -253,6 +277,18 @@ def _ending(state: TrainState) -> tuple[str, str]:
     if isinstance(state.error, KeyboardInterrupt):
         return "interrupted", f"Interrupted {done}; the learner is whole."
     return "failed", f"Stopped by {type(state.error).__name__} {done}."
+
+
+def _at_cell_end(function: Callable[[Any], None], wanted: bool) -> None:
+    """Have IPython call `function` when a cell ends in this thread, or no more."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is None or threading.current_thread() is not threading.main_thread():
+        return
+    if wanted:
+        shell.events.register("post_run_cell", function)
+    else:
+        with contextlib.suppress(ValueError):  # it was not registered
+            shell.events.unregister("post_run_cell", function)
 
 
 def _json(value: Any) -> Any:

@@ -29,6 +29,24 @@ class DashboardWidget(anywidget.AnyWidget):
         self._on_wish = on_wish
         self.on_msg(self._receive)
 
+    @property
+    def is_closed(self) -> bool:
+        """True after `close`, also when the user has called it."""
+        return self.comm is None
+
+    def send(self, content: Any, buffers: Any = None) -> None:
+        if self.is_closed:  # ipywidgets would drop the message, and nobody would see the training any more
+            raise RuntimeError("its widget was closed")
+        super().send(content, buffers)
+
+    def close(self) -> None:
+        """Ends the widget and the layout that it owns; a notebook saved by nbclient keeps no script of it."""
+        if not self.is_closed:
+            self.set_trait("_esm", "export default {}")
+            self.set_trait("_css", "")
+            self.layout.close()
+        super().close()
+
     def _receive(self, widget: Any, content: Any, buffers: Any) -> None:
         if isinstance(content, dict):
             self._on_wish(content)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fastlearn.errors import DataError
+from fastlearn.options import named_options
 
 TaskName = Literal["classification", "multilabel", "regression"]
 Parts = Callable[..., tuple[Tensor, int | Tensor]]
@@ -67,6 +68,7 @@ class Ratio(Metric):
     `finish` maps the quotient to the value (a square root, say).
     """
 
+    @named_options
     def __init__(
         self,
         name: str,
@@ -110,6 +112,7 @@ class Ratio(Metric):
 class BatchMean(Ratio):
     """Any function (outputs, targets) → the mean of a batch, as a mean over samples: weighted by the batch size."""
 
+    @named_options
     def __init__(self, func: Callable[..., Any], name: str | None = None) -> None:
         self.func = func
         super().__init__(name or name_of(func), self._parts)
@@ -132,6 +135,7 @@ class AccumMetric(Metric):
     second class' probability), `thresh` makes booleans, `to_np` hands over numpy arrays, `invert_arg` targets first.
     """
 
+    @named_options
     def __init__(
         self,
         func: Callable[..., Any],
@@ -183,6 +187,7 @@ class AccumMetric(Metric):
 class FromTorchmetrics(Metric):
     """A torchmetrics metric, fed with raw outputs and targets, and moved to their device at the first update."""
 
+    @named_options
     def __init__(self, metric: Any, name: str | None = None) -> None:
         self.metric = metric
         self.name = name or snake(type(metric).__name__)

@@ -12,6 +12,7 @@ from torch import Tensor
 from fastlearn.errors import ConfigError, DataError
 from fastlearn.metrics.base import Metric, TaskName, snake, wide
 from fastlearn.metrics.plain import needs_two
+from fastlearn.options import named_options
 
 Average = Literal["binary", "macro", "micro", "weighted"]
 
@@ -22,6 +23,7 @@ class Lazy(Metric):
     A subclass has `build(n)`, a torchmetrics metric for n classes, and may change the other two.
     """
 
+    @named_options
     def __init__(self) -> None:
         self.name = snake(type(self).__name__)
         self.metric: Any = None
@@ -62,6 +64,7 @@ class _Classes(Lazy):
 
     suits: tuple[TaskName, ...] | None = ("classification",)
 
+    @named_options
     def __init__(self, axis: int = -1) -> None:
         super().__init__()
         self.axis = axis
@@ -82,6 +85,7 @@ class _Classes(Lazy):
 class _Averaged(_Classes):
     """Scores by class, of which `average` makes one: 'binary' takes class `pos_label` of two."""
 
+    @named_options
     def __init__(self, axis: int = -1, pos_label: int = 1, average: Average = "binary") -> None:
         super().__init__(axis)
         check_average(type(self).__name__, average, get_args(Average))
@@ -122,6 +126,7 @@ class F1Score(_Averaged):
 class FBeta(_Averaged):
     """The weighted harmonic mean of precision and recall, recall `beta` times as important."""
 
+    @named_options
     def __init__(self, beta: float, axis: int = -1, pos_label: int = 1, average: Average = "binary") -> None:
         super().__init__(axis, pos_label, average)
         self.beta = float(beta)
@@ -162,6 +167,7 @@ class Jaccard(_Averaged):
 class BalancedAccuracy(_Classes):
     """The mean recall of the classes that occur; `adjusted` scales chance to 0."""
 
+    @named_options
     def __init__(self, axis: int = -1, adjusted: bool = False) -> None:
         super().__init__(axis)
         self.adjusted = adjusted
@@ -194,6 +200,7 @@ class MatthewsCorrCoef(_Classes):
 class CohenKappa(_Classes):
     """Agreement beyond chance; `weights` is None, 'linear' or 'quadratic' for ordered classes."""
 
+    @named_options
     def __init__(self, axis: int = -1, weights: Literal["linear", "quadratic"] | None = None) -> None:
         super().__init__(axis)
         self.weights = weights
@@ -207,6 +214,7 @@ class CohenKappa(_Classes):
 class RocAuc(_Classes):
     """The area under the ROC curve, each class against the rest, from softmax probabilities. Keeps every output."""
 
+    @named_options
     def __init__(
         self, axis: int = -1, average: Literal["macro", "weighted"] = "macro", multi_class: Literal["ovr"] = "ovr"
     ) -> None:

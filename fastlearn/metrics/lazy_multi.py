@@ -12,6 +12,7 @@ from torch import Tensor
 from fastlearn.errors import DataError
 from fastlearn.metrics.base import TaskName, wide
 from fastlearn.metrics.lazy import Lazy, check_average
+from fastlearn.options import named_options
 
 MultiAverage = Literal["macro", "micro", "weighted", "samples"]
 
@@ -22,6 +23,7 @@ class _Labels(Lazy):
     suits: tuple[TaskName, ...] | None = ("multilabel",)
     averages: tuple[str, ...] = ("macro", "micro", "weighted")
 
+    @named_options
     def __init__(self, thresh: float = 0.5, sigmoid: bool = True, average: MultiAverage = "macro") -> None:
         super().__init__()
         check_average(type(self).__name__, average, self.averages)
@@ -97,6 +99,7 @@ class F1ScoreMulti(_Found):
 class FBetaMulti(_Found):
     """`FBeta` of several labels a sample."""
 
+    @named_options
     def __init__(self, beta: float, thresh: float = 0.5, sigmoid: bool = True, average: MultiAverage = "macro") -> None:
         super().__init__(thresh, sigmoid, average)
         self.beta = float(beta)
@@ -150,6 +153,7 @@ class JaccardMulti(_Found):
 class _LabelCurve(_Labels):
     """Probabilities of several labels a sample. Keeps every output."""
 
+    @named_options
     def __init__(self, sigmoid: bool = True, average: MultiAverage = "macro") -> None:
         super().__init__(sigmoid=sigmoid, average=average)
 

@@ -13,58 +13,110 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastlearn.errors import DataError
+from fastlearn.errors import ConfigError, DataError
 from fastlearn.metrics.base import Metric, Ratio, TaskName, name_of, wide
+from fastlearn.options import named_options, option_names, unknown_option
 
 
+@named_options
 def accuracy(inp: Tensor, targ: Tensor, axis: int = -1) -> Tensor:
-    """The share of positions at which the largest output is the target's class; classes along `axis`."""
+    """The share of positions at which the largest output is the target's class; classes along `axis`.
+
+    Outputs are (…, classes), targets (…) class numbers. Raises DataError unless there is one target a prediction.
+
+    >>> accuracy(torch.tensor([[0.2, 0.8], [0.9, 0.1]]), torch.tensor([1, 1]))
+    tensor(0.5000)
+    """
     return _mean(_hits(inp, targ, axis=axis))
 
 
+@named_options
 def error_rate(inp: Tensor, targ: Tensor, axis: int = -1) -> Tensor:
-    """1 - `accuracy`."""
+    """1 - `accuracy`.
+
+    >>> error_rate(torch.tensor([[0.2, 0.8], [0.9, 0.1]]), torch.tensor([1, 1]))
+    tensor(0.5000)
+    """
     return 1 - accuracy(inp, targ, axis=axis)
 
 
+@named_options
 def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1) -> Tensor:
-    """The share of positions at which the target's class is among the `k` largest outputs."""
+    """The share of positions at which the target's class is among the `k` largest outputs.
+
+    Shapes as in `accuracy`. Raises DataError for a `k` above the number of classes. Another `k` for a learner:
+
+    >>> learn = Learner(dls, model, metrics=partial(top_k_accuracy, k=2))
+    """
     return _mean(_top_hits(inp, targ, k=k, axis=axis))
 
 
+@named_options
 def accuracy_multi(inp: Tensor, targ: Tensor, thresh: float = 0.5, sigmoid: bool = True) -> Tensor:
-    """The share of labels that are right, an output counting as present above the probability `thresh`."""
+    """The share of labels that are right, an output counting as present above the probability `thresh`.
+
+    Outputs and targets (0 or 1) are (…, labels).
+
+    >>> accuracy_multi(torch.tensor([[2.0, -2.0, -1.0]]), torch.tensor([[1, 0, 1]]))
+    tensor(0.6667)
+    """
     return _mean(_label_hits(inp, targ, thresh=thresh, sigmoid=sigmoid))
 
 
 def mse(inp: Tensor, targ: Tensor) -> Tensor:
-    """The mean squared error."""
+    """The mean squared error.
+
+    Raises DataError unless outputs and targets hold as many numbers.
+
+    >>> mse(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+    tensor(2.)
+    """
     return _mean(_squares(inp, targ))
 
 
 def rmse(inp: Tensor, targ: Tensor) -> Tensor:
-    """The root of the mean squared error (over all samples, not the mean of the batches' roots)."""
+    """The root of the mean squared error (over all samples, not the mean of the batches' roots).
+
+    >>> rmse(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+    tensor(1.4142)
+    """
     return mse(inp, targ).sqrt()
 
 
 def mae(inp: Tensor, targ: Tensor) -> Tensor:
-    """The mean absolute error."""
+    """The mean absolute error.
+
+    >>> mae(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+    tensor(1.)
+    """
     return _mean(_distances(inp, targ))
 
 
 def msle(inp: Tensor, targ: Tensor) -> Tensor:
-    """The mean squared error of log(1 + x); outputs and targets are above -1."""
+    """The mean squared error of log(1 + x); outputs and targets are above -1.
+
+    >>> msle(torch.tensor([1.0]), torch.tensor([0.0]))
+    tensor(0.4805)
+    """
     return _mean(_log_squares(inp, targ))
 
 
 def exp_rmspe(inp: Tensor, targ: Tensor) -> Tensor:
-    """The root mean squared percentage error of targets that are logarithms."""
+    """The root mean squared percentage error of targets that are logarithms.
+
+    >>> exp_rmspe(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0]))
+    tensor(0.)
+    """
     return _mean(_relative_squares(inp, targ)).sqrt()
 
 
 class Perplexity(Ratio):
-    """exp of the mean cross-entropy over all tokens; outputs (…, vocabulary), targets (…)."""
+    """exp of the mean cross-entropy over all tokens; outputs (…, vocabulary), targets (…).
 
+    >>> learn = Learner(dls, model, metrics=Perplexity())
+    """
+
+    @named_options
     def __init__(self, axis: int = -1, ignore_index: int = -100) -> None:
         super().__init__(
             "perplexity", partial(_entropy, axis=axis, ignore_index=ignore_index), _exp, ("classification",)
@@ -75,8 +127,11 @@ class BrierScore(Ratio):
     """The mean squared distance of the positive class' probability from 0 or 1, for two classes.
 
     Probabilities are used, as Brier (1950) has it; fast.ai scores the decided class instead.
+
+    >>> learn = Learner(dls, model, metrics=BrierScore())
     """
 
+    @named_options
     def __init__(self, axis: int = -1, pos_label: int = 1) -> None:
         super().__init__("brier_score", partial(_brier, axis=axis, pos_label=pos_label), None, ("classification",))
 
@@ -85,23 +140,35 @@ class BrierScore(Ratio):
 
 
 class HammingLoss(Ratio):
-    """The share of wrong positions: for one label a sample, the error rate."""
+    """The share of wrong positions: for one label a sample, the error rate.
 
+    >>> learn = Learner(dls, model, metrics=HammingLoss())
+    """
+
+    @named_options
     def __init__(self, axis: int = -1) -> None:
         super().__init__("hamming_loss", partial(_hits, axis=axis), _complement, ("classification",))
 
 
 class HammingLossMulti(Ratio):
-    """The share of labels that are wrong."""
+    """The share of labels that are wrong.
 
+    >>> learn = Learner(dls, model, metrics=HammingLossMulti())
+    """
+
+    @named_options
     def __init__(self, thresh: float = 0.5, sigmoid: bool = True) -> None:
         parts = partial(_label_hits, thresh=thresh, sigmoid=sigmoid)
         super().__init__("hamming_loss_multi", parts, _complement, ("multilabel",))
 
 
 class Dice(Ratio):
-    """2·|A∩B| / (|A|+|B|) of the foreground (any class but 0) over all pixels (Dice 1945); classes along `axis`."""
+    """2·|A∩B| / (|A|+|B|) of the foreground (any class but 0) over all pixels (Dice 1945); classes along `axis`.
 
+    >>> learn = Learner(dls, model, metrics=Dice())
+    """
+
+    @named_options
     def __init__(self, axis: int = 1) -> None:
         super().__init__("dice", partial(_overlap, axis=axis))
 
@@ -124,6 +191,10 @@ def plain_metric(func: Any) -> Metric | None:
         return None
     if entry is None or args:
         return None
+    known = option_names(inner)
+    for name in keywords:
+        if name not in known:
+            raise ConfigError(unknown_option(name, inner.__name__, known))
     parts, finish, suits = entry
     metric = Ratio(name_of(func), partial(parts, **keywords), finish, suits)
     if inner is top_k_accuracy:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from fastlearn.errors import ConfigError, near
+from fastlearn.errors import ConfigError, UnknownNameError, near, no_attribute
 
 if TYPE_CHECKING:
     from fastlearn.training.state import TrainState
@@ -27,6 +27,11 @@ EVENTS = (
 # fast.ai's events that have another name, or another way, here.
 _FASTAI_EVENTS = {
     "after_create": "__init__(self)",
+    "begin_fit": "before_fit(self, state)",
+    "begin_epoch": "before_epoch(self, state)",
+    "begin_train": "before_epoch(self, state)",
+    "begin_batch": "before_batch(self, state)",
+    "begin_validate": "before_batch(self, state) with `if not state.training:`",
     "before_train": "before_epoch(self, state)",
     "after_train": "after_epoch(self, state), or after_validate(self, state) once the metrics are there",
     "before_validate": "before_batch(self, state) with `if not state.training:`",
@@ -44,6 +49,34 @@ _FASTAI_EVENTS = {
 }
 
 
+# What fast.ai's callbacks read of themselves, and where it is here.
+_FASTAI_ATTRIBUTES = {
+    "learn": "state.model, state.optimizer, state.plan…; the learner itself: give it to your __init__",
+    "learner": "state.model, state.optimizer, state.plan…; the learner itself: give it to your __init__",
+    "x": "state.inputs[0]",
+    "y": "state.targets[0]",
+    "xb": "state.inputs",
+    "yb": "state.targets",
+    "pred": "state.outputs",
+    "preds": "state.outputs",
+    "loss": "state.loss",
+    "loss_grad": "state.loss",
+    "loss_func": "state.loss_func",
+    "model": "state.model",
+    "opt": "state.optimizer",
+    "recorder": "state.recorder",
+    "dls": "state.plan.train and state.plan.valid",
+    "dl": "state.plan.train, or state.plan.valid with `if not state.training`",
+    "training": "state.training",
+    "epoch": "state.fit_epoch (state.epoch counts over the learner's life)",
+    "n_epoch": "state.plan.n_epochs",
+    "iter": "state.batch_index",
+    "n_iter": "state.n_batches",
+    "train_iter": "state.fit_step",
+    "pct_train": "state.fit_step / state.plan.n_steps",
+}
+
+
 def _check_event(cls: type, name: str, method: Callable[..., Any]) -> None:
     where = f"{cls.__name__}.{name}"
     if name in _FASTAI_EVENTS:
@@ -55,11 +88,24 @@ def _check_event(cls: type, name: str, method: Callable[..., Any]) -> None:
                 f"{where}() takes no state. Here every event is given it: write `def {name}(self, state):` and read "
                 "state.loss, state.model, state.inputs… where fast.ai has self.loss, self.model, self.xb."
             )
-    elif name.startswith(("before_", "after_", "on_")):
+        if not _takes_state(method):
+            raise ConfigError(
+                f"{where}({', '.join(parameters)}) would be called with the state alone. Write `def {name}(self, "
+                "state):`; what else it needs is in the state, or is given to the callback's __init__."
+            )
+    elif name.startswith(("before_", "after_", "on_", "begin_")):
         raise ConfigError(
             f"{where} is no event, so it would never be called.{near(name, EVENTS)} The events are: "
             f"{', '.join(EVENTS)}. (A helper of your own? Start its name with an underscore.)"
         )
+
+
+def _takes_state(method: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(method).bind("self", "state")
+    except TypeError:
+        return False
+    return True
 
 
 class Callback:
@@ -118,6 +164,17 @@ class Callback:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` said."""
+
+    if not TYPE_CHECKING:  # a type checker, and completion, shall know the real names only
+
+        def __getattr__(self, name: str) -> Any:
+            """Only for names that this callback does not have: where the state has it, or the nearest."""
+            if name in _FASTAI_ATTRIBUTES and not hasattr(type(self), name):
+                raise UnknownNameError(
+                    f"A callback has no {name!r}: what fast.ai reads as self.{name} is in the state that every event "
+                    f"is given. Here write: {_FASTAI_ATTRIBUTES[name]}."
+                )
+            raise no_attribute(self, name)
 
     def __repr__(self) -> str:
         return type(self).__name__

@@ -28,6 +28,11 @@ def explain(error: BaseException, state: TrainState) -> BaseException:
         )
     if "does not require grad" in str(error) and not any(p.requires_grad for p in state.model.parameters()):
         return ConfigError("Every parameter is frozen, so there is nothing to train. Type learn.unfreeze().")
+    if "does not require grad" in str(error) and not state.training:
+        return TrainingError(
+            "learn.step goes backward in validation too, where there are no gradients. Write `if state.training:` "
+            "before its backward and optimizer step."
+        )
     if state.training and isinstance(state.loss, torch.Tensor) and state.loss.ndim and "scalar outputs" in str(error):
         return not_scalar(state.loss)
     try:

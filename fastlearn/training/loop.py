@@ -110,6 +110,8 @@ def train_pass(state: TrainState, step: StepFunction) -> None:
             for event in events.before_batch:
                 event(state)
             step(state)
+            if state.loss is None and index == 0:
+                raise TrainingError("learn.step must set state.loss, the loss of the batch as one number.")
             recorder.batch(state)
             for event in events.after_batch:
                 event(state)

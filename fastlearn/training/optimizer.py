@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fastlearn.errors import ConfigError
+from fastlearn.options import named_options
 from fastlearn.training.decay import DecoupledDecay, undo_if
 from fastlearn.training.hypers import LR, check_lr, lr_groups
 
@@ -56,6 +57,7 @@ class SGD(_Torch, torch.optim.SGD):
     With `mom=0` there is no momentum, whatever a schedule says. `fused=None` takes the fused kernel where there is one.
     """
 
+    @named_options
     def __init__(
         self,
         params: Any,
@@ -98,6 +100,7 @@ class Adam(_Torch, torch.optim.Adam):
     >>> opt.exempt(biases_and_norms)
     """
 
+    @named_options
     def __init__(
         self,
         params: Any,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastlearn.options import named_options
 from fastlearn.training.decay import DecoupledDecay, undo_if
 from fastlearn.training.optimizer import as_groups
 
@@ -100,6 +101,7 @@ class RAdam(Foreach):
 
     buffers = ("exp_avg", "exp_avg_sq")
 
+    @named_options
     def __init__(
         self,
         params: Any,
@@ -147,6 +149,7 @@ class QHAdam(Foreach):
 
     buffers = ("exp_avg", "exp_avg_sq")
 
+    @named_options
     def __init__(
         self,
         params: Any,
@@ -181,6 +184,7 @@ class RMSProp(Foreach):
 
     buffers: tuple[str, ...] = ("square_avg", "momentum_buffer")
 
+    @named_options
     def __init__(
         self,
         params: Any,
@@ -217,6 +221,7 @@ class Larc(Foreach):
 
     buffers = ("momentum_buffer",)
 
+    @named_options
     def __init__(
         self,
         params: Any,
@@ -248,6 +253,7 @@ class Lamb(Foreach):
 
     buffers = ("exp_avg", "exp_avg_sq")
 
+    @named_options
     def __init__(
         self,
         params: Any,

@@ -6,13 +6,16 @@ import random
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from fastlearn.errors import ConfigError, DataError, DeviceMemoryError, FastlearnError
+from fastlearn.losses import BCELossFlat, BCEWithLogitsLossFlat
 from fastlearn.metrics import Metric
 from fastlearn.runtime.device import to_device
 from fastlearn.runtime.modes import kept_modes
@@ -24,6 +27,9 @@ from fastlearn.training.loop import check_scalar_loss, set_training_mode
 
 if TYPE_CHECKING:
     from fastlearn.data.loaders import Loader
+
+_BINARY = (nn.BCEWithLogitsLoss, nn.BCELoss, BCEWithLogitsLossFlat, BCELossFlat)
+_BINARY_FUNCTIONS = (F.binary_cross_entropy_with_logits, F.binary_cross_entropy)
 
 
 def first_samples(loader: Loader, device: torch.device, n: int = 2) -> tuple[Any, ...] | None:
@@ -86,6 +92,7 @@ def preflight(
             outputs = _run(model, inputs)
             _check_outputs(outputs, task)
             _check_classes(loss_func, outputs, targets)
+            _check_binary(loss_func, targets)
             loss = _loss(loss_func, outputs, targets)
         check_scalar_loss(loss)
         outputs = outputs.float() if isinstance(outputs, torch.Tensor) else outputs
@@ -131,6 +138,23 @@ def _check_classes(loss_func: Any, outputs: Any, targets: tuple[Any, ...]) -> No
         raise DataError(
             f"The target {int(wrong[0])} is out of range: the model has {outputs.shape[1]} outputs, so class numbers "
             f"go from 0 to {outputs.shape[1] - 1}. Check the labels, or give the model more outputs (n_out)."
+        )
+
+
+def _check_binary(loss_func: Any, targets: tuple[Any, ...]) -> None:
+    """Targets from 0 to 1 for binary cross-entropy: beyond, it falls without end and says nothing."""
+    while isinstance(loss_func, partial):
+        loss_func = loss_func.func
+    if not (isinstance(loss_func, _BINARY) or loss_func in _BINARY_FUNCTIONS):
+        return
+    if len(targets) != 1 or not isinstance(targets[0], torch.Tensor):
+        return
+    wrong = targets[0][~((targets[0] >= 0) & (targets[0] <= 1))]  # NaN is neither
+    if len(wrong):
+        name = getattr(loss_func, "__name__", type(loss_func).__name__)
+        raise DataError(
+            f"The target {wrong[0].item():g} is out of range: {name} takes targets from 0 (no) to 1 (yes). Check the "
+            "labels; for class numbers use CrossEntropyLossFlat(), for numbers to predict MSELossFlat()."
         )
 
 

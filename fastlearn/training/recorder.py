@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fastlearn.errors import TrainingError
+from fastlearn.errors import TrainingError, no_attribute
 from fastlearn.training.steering import Intervention
 
 if TYPE_CHECKING:
@@ -191,6 +191,12 @@ class Recorder:
         if self.lr_finder is None:
             raise TrainingError("There is no learning-rate curve yet. Type learn.lr_find() first.")
         return plot_lr_find(self.lr_finder, ax=ax)
+
+    if not TYPE_CHECKING:  # a type checker, and completion, shall know the real names only
+
+        def __getattr__(self, name: str) -> Any:
+            """Only for names that a recorder does not have: an error that tells the nearest."""
+            raise no_attribute(self, name)
 
     def __repr__(self) -> str:
         what = ", ".join(self.metric_names[1:-1])

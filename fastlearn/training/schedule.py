@@ -55,7 +55,13 @@ def SchedPoly(start: Value, end: Value, power: float) -> Curve:
 
 def SchedExp(start: Value, end: Value) -> Curve:
     """The exponential from `start` to `end`, both of one sign and not 0."""
-    starts, ratios = _list(start), [b / a for a, b in _pairs(start, end)]
+    pairs = _pairs(start, end)
+    if not all(a and b and (a > 0) == (b > 0) for a, b in pairs):
+        raise ConfigError(
+            f"SchedExp goes from one number to another of the same sign, neither of them 0; found {start!r} and "
+            f"{end!r}. SchedLin and SchedCos take any: SchedCos({start!r}, {end!r})."
+        )
+    starts, ratios = [a for a, _ in pairs], [b / a for a, b in pairs]
     if isinstance(start, (int, float)):
         return lambda pos: starts[0] * ratios[0] ** pos
     return lambda pos: [a * ratio**pos for a, ratio in zip(starts, ratios, strict=True)]

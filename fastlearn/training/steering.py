@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Deed = Literal["stop", "skip_validation", "pause", "resume", "lr"]
 Wish = Deed | Literal["lr_factor"]
+_LOWEST, _HIGHEST = 1e-20, 1e3  # beyond them a slip of the finger would ruin the weights, or find no way back
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Steering:
     def __init__(self) -> None:
         self.scale, self.paused = 1.0, False
         self._wishes: deque[tuple[Wish, float]] = deque()
+        self._refusals: list[str] = []
         self._unscheduled: list[float] | None = None
 
     def ask(self, what: Deed) -> None:
@@ -60,6 +62,7 @@ class Steering:
         """A fit begins: unscaled, running, with no wish left from the one before."""
         self.scale, self.paused = 1.0, False
         self._wishes.clear()
+        self._refusals.clear()
         # Without a schedule nobody sets the rate anew, and ours would be multiplied again and again.
         self._unscheduled = None if state.plan.schedule is not None else get_hypers(state.optimizer)["lr"]
 
@@ -86,15 +89,22 @@ class Steering:
                 state.recorder.interventions.append(one)
         return done
 
+    def take_refusals(self) -> list[str]:
+        """A sentence for each wish since the last call that was sound in itself and could not be carried out."""
+        refusals, self._refusals = self._refusals, []
+        return refusals
+
     def _carry_out(self, state: TrainState, what: Wish, number: float) -> Intervention | None:
         """None when there is nothing to do: a second click on Stop, say."""
         step = _steps_done(state)
         if what == "lr" or what == "lr_factor":
             old = get_hypers(state.optimizer)["lr"][-1]
-            factor = number if what == "lr_factor" else number / old
-            if not math.isfinite(factor * self.scale) or factor * self.scale <= 0:
+            new = number * old if what == "lr_factor" else number
+            if not (old > 0 and _LOWEST <= new <= _HIGHEST):
+                self._refusals.append(_refusal(old, new))
                 return None
-            self.scale *= factor
+            factor = number if what == "lr_factor" else number / old
+            self._scale_by(factor, state)
             return Intervention(step, "lr", old, old * factor, factor)
         if what == "stop":
             if state.stop_story:
@@ -113,6 +123,11 @@ class Steering:
             self.paused = wanted
         return Intervention(step, what)
 
+    def _scale_by(self, factor: float, state: TrainState) -> None:
+        self.scale *= factor
+        # At once, for the next wish may come before the next batch.
+        set_hypers(state.optimizer, lr=[rate * factor for rate in get_hypers(state.optimizer)["lr"]])
+
     def replay(self, interventions: list[Intervention], state: TrainState) -> list[Intervention]:
         """Carry out those of `interventions` whose turn has come, with the same factors; returns the rest.
 
@@ -124,7 +139,7 @@ class Steering:
                 rest.append(one)
             elif one.what == "lr":
                 old = get_hypers(state.optimizer)["lr"][-1]
-                self.scale *= one.factor
+                self._scale_by(one.factor, state)
                 state.recorder.interventions.append(Intervention(one.step, "lr", old, old * one.factor, one.factor))
             elif one.what in ("stop", "skip_validation"):
                 again = self._carry_out(state, one.what, math.nan)
@@ -143,11 +158,19 @@ def _is_due(one: Intervention, state: TrainState) -> bool:
     return one.step <= _steps_done(state)
 
 
+def _refusal(old: float, new: float) -> str:
+    if old > 0:
+        return f"Take a learning rate from {_LOWEST:g} to {_HIGHEST:g}; {new:.3g} was ignored, and {old:.3g} stays."
+    return "The schedule's rate is 0 at this step, and cannot be scaled; try again a little later."
+
+
 def _positive(number: Any, what: str) -> float:
     try:
         value = math.nan if isinstance(number, bool) else float(number)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"{what} must be a number above 0, such as 3e-4; {number!r} was ignored.")
+        found = repr(number)
+        found = found if len(found) <= 40 else f"{found[:40]}…"
+        raise ConfigError(f"{what} must be a number above 0, such as 3e-4; {found} was ignored.")
     return value

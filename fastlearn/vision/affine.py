@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastlearn.data.transform import Batch, BatchTransform
 from fastlearn.errors import ConfigError
+from fastlearn.options import checked_number, named_options
 from fastlearn.pixels import PadMode
 from fastlearn.vision import geometry
 from fastlearn.vision.batch import Draw, RandomTransform, first_picture
@@ -108,6 +109,7 @@ class Flip(GeometricTransform):
 
     turns: tuple[int, ...] = (1,)
 
+    @named_options
     def __init__(
         self,
         p: float = 0.5,
@@ -141,6 +143,7 @@ class Dihedral(Flip):
 class Rotate(GeometricTransform):
     """Pictures turned by up to `max_deg` degrees either way, without changing right angles in oblong ones."""
 
+    @named_options
     def __init__(
         self,
         max_deg: float = 10,
@@ -153,7 +156,7 @@ class Rotate(GeometricTransform):
         batch: bool = False,
     ) -> None:
         super().__init__(p, size, mode, pad_mode, align_corners, batch)
-        self.max_deg, self.draw = max_deg, draw
+        self.max_deg, self.draw = checked_number(max_deg, "max_deg", 10), draw
 
     def matrices(self, n: int, size: tuple[int, int], rng: torch.Generator) -> Tensor:
         chosen, degrees = self.chosen(n, rng), self.uniform(n, -self.max_deg, self.max_deg, rng, self.draw)
@@ -166,6 +169,7 @@ class Rotate(GeometricTransform):
 class Zoom(GeometricTransform):
     """Pictures enlarged by a factor from `min_zoom` to `max_zoom`, about a random place."""
 
+    @named_options
     def __init__(
         self,
         min_zoom: float = 1.0,
@@ -196,6 +200,7 @@ class Zoom(GeometricTransform):
 class Warp(GeometricTransform):
     """Pictures tilted as if seen from another side, by up to `magnitude` about either axis."""
 
+    @named_options
     def __init__(
         self,
         magnitude: float = 0.2,
@@ -209,7 +214,7 @@ class Warp(GeometricTransform):
         align_corners: bool = True,
     ) -> None:
         super().__init__(p, size, mode, pad_mode, align_corners, batch)
-        if not 0 <= magnitude < 1:
+        if not 0 <= checked_number(magnitude, "magnitude", 0.2) < 1:
             raise ConfigError(f"Warp(magnitude={magnitude!r}): expected a number from 0 to below 1, such as 0.2.")
         self.magnitude, self.draw_x, self.draw_y = magnitude, draw_x, draw_y
 
@@ -231,6 +236,7 @@ class RandomResizedCropGPU(GeometricTransform):
 
     order = 31  # cut from the picture that the other transforms have moved
 
+    @named_options
     def __init__(
         self,
         size: Size,
@@ -270,6 +276,7 @@ class RandomResizedCropGPU(GeometricTransform):
 class ResizeBatch(GeometricTransform):
     """Pictures at `size` with nothing else done to them, in training and validation."""
 
+    @named_options
     def __init__(
         self,
         size: Size,

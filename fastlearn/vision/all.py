@@ -11,6 +11,7 @@ import random
 import re
 import shutil
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -226,6 +227,7 @@ __all__ = [
     "nn",
     "np",
     "os",
+    "SimpleNamespace",
     "partial",
     "pd",
     "plt",

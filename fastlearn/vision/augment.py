@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastlearn.errors import ConfigError
+from fastlearn.options import checked_number, named_options
 from fastlearn.pixels import PadMode
 from fastlearn.vision.affine import Dihedral as Dihedral
 from fastlearn.vision.affine import Flip as Flip
@@ -34,6 +35,7 @@ from fastlearn.vision.light import Saturation as Saturation
 from fastlearn.vision.transforms import Size
 
 
+@named_options
 def aug_transforms(
     mult: float = 1.0,
     do_flip: bool = True,
@@ -61,6 +63,18 @@ def aug_transforms(
 
     >>> dls = ImageDataLoaders.from_folder(path, item_tfms=Resize(460), batch_tfms=aug_transforms(size=224))
     """
+    for name, value, usual in (
+        ("mult", mult, 1.0),
+        ("max_rotate", max_rotate or 0.0, 10.0),  # None or False is one way to say 0
+        ("min_zoom", min_zoom, 1.0),
+        ("max_zoom", max_zoom, 1.1),
+        ("max_lighting", max_lighting or 0.0, 0.2),
+        ("max_warp", max_warp or 0.0, 0.2),
+        ("p_affine", p_affine, 0.75),
+        ("p_lighting", p_lighting, 0.75),
+        ("min_scale", min_scale, 1.0),
+    ):
+        checked_number(value, name, usual)
     if min_scale != 1 and size is None:
         raise ConfigError(f"aug_transforms(min_scale={min_scale}) needs a size: type aug_transforms(size=224, ...).")
     geometric: list[GeometricTransform] = []

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastlearn.data.transform import Batch, BatchTransform
 from fastlearn.errors import ConfigError
+from fastlearn.options import checked_number, named_options
 
 Draw = float | Sequence[float] | Callable[[int], Tensor] | None
 Stats = tuple[Sequence[float], Sequence[float]]
@@ -57,6 +58,7 @@ class Normalize(BatchTransform):
 
     order = 99
 
+    @named_options
     def __init__(self, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> None:
         self.mean, self.std = (torch.as_tensor(stat, dtype=torch.float32).reshape(-1).cpu() for stat in (mean, std))
         if len(self.mean) != len(self.std) or not bool((self.std > 0).all()):
@@ -67,6 +69,7 @@ class Normalize(BatchTransform):
         self._placed: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @classmethod
+    @named_options
     def from_stats(cls, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> Normalize:
         """From one mean and one standard deviation a channel, on the scale of 0 to 1."""
         return cls(mean, std)
@@ -111,7 +114,7 @@ class RandomTransform(BatchTransform):
 
     def __init__(self, p: float, batch: bool = False) -> None:
         """With `batch`, one draw is used for the whole batch."""
-        if not 0 <= p <= 1:
+        if not 0 <= checked_number(p, "p", 0.5) <= 1:
             raise ConfigError(f"{type(self).__name__}(p={p!r}): p is a probability, a number from 0 to 1.")
         self.p, self.batch = p, batch
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from fastlearn.data.block import CategoryBlock, DataBlock
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.label import ColReader, RegexLabeller, parent_label, using_attr
-from fastlearn.data.options import checked_function, checked_list, checked_path, found, named_options
 from fastlearn.data.split import ColSplitter, Splitter, StratifiedSplitter
 from fastlearn.errors import ConfigError, DataError
+from fastlearn.options import checked_function, checked_list, checked_path, found, named_options
 from fastlearn.paths import PathList
 from fastlearn.vision.blocks import ImageBlock
 from fastlearn.vision.image import PILImage
@@ -51,6 +51,14 @@ class ImageDataLoaders(DataLoaders):
     that cannot be read, or that are of another format than their name says (a PNG called .jpg), are named and refused
     when the data are checked, before training. `on_error="skip"` opens every file now and leaves those out, with their
     number; `on_error="warn"` trains on the wrongly named ones that open, and names them in a warning.
+
+    Batches are pictures (batch, channels, height, width), float32 from 0 to 1 unless normalised, and targets (batch,).
+    Raises DataError for files that are missing and labels that do not fit them, ConfigError for an option that cannot
+    work.
+
+    >>> dls = ImageDataLoaders.from_folder(untar_data(URLs.DIGITS), bs=32, seed=42)
+    >>> pictures, targets = dls.one_batch()
+    >>> dls.show_batch()
     """
 
     @classmethod
@@ -66,7 +74,13 @@ class ImageDataLoaders(DataLoaders):
         device: Any = None,
         num_workers: int | None = None,
     ) -> Self:
-        """From a `DataBlock` and its source."""
+        """From a `DataBlock` and its source.
+
+        Raises DataError when the source has no items, or none for training.
+
+        >>> block = DataBlock((ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label)
+        >>> dls = ImageDataLoaders.from_dblock(block, untar_data(URLs.DIGITS))
+        """
         return cls.from_dsets(  # type: ignore[return-value]
             *dblock.datasets(source).subsets,
             bs=bs,
@@ -185,7 +199,12 @@ class ImageDataLoaders(DataLoaders):
         num_workers: int | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Classes given by the first group of the pattern in each file's whole path (with `/` on every system)."""
+        """Classes given by the first group of the pattern in each file's whole path (with `/` on every system).
+
+        Raises DataError for a pattern without a group, and for a file that it does not match.
+
+        >>> dls = ImageDataLoaders.from_path_re(path, get_image_files(path), r"/([^/]+)/[^/]+$")
+        """
         plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
         return cls._build_by_file(plan, fnames, RegexLabeller(pat), valid_pct, seed)
 
@@ -237,7 +256,13 @@ class ImageDataLoaders(DataLoaders):
         num_workers: int | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """File names and, in the same order, their labels: classes, lists of classes, or floats (regression)."""
+        """File names and, in the same order, their labels: classes, lists of classes, or floats (regression).
+
+        Raises DataError unless there is one label a file.
+
+        >>> files = get_image_files(path)
+        >>> dls = ImageDataLoaders.from_lists(path, files, [file.parent.name for file in files])
+        """
         plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
         files, listed = list(as_files(fnames)), checked_list(labels, "labels", "one label a file")
         if len(files) != len(listed):
@@ -276,6 +301,10 @@ class ImageDataLoaders(DataLoaders):
 
         `label_delim` splits a label into several; several `label_col` are one label each, or, where they hold 0 and 1,
         one class each. Rows that are true in `valid_col` are for validation.
+
+        Raises DataError for a column that the table does not have, a table without rows and files that are missing.
+
+        >>> dls = ImageDataLoaders.from_df(df, path, fn_col="file", label_col="label", valid_col="is_valid")
         """
         plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
         get_x = FileReader(fn_col, below(path, folder), suff)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from PIL.Image import Image
 
+from fastlearn.options import named_options
 from fastlearn.pixels import open_image
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class PILImage(Image):
         thumb.thumbnail((h if w is None else w, h))
         return type(self).wrap(thumb)
 
+    @named_options
     def show(  # type: ignore[override]
         self,
         title: str | None = None,

@@ -18,10 +18,10 @@ from fastlearn.arch.head import HeadKind
 from fastlearn.arch.spec import Init, create_vision_model, vision_splitter
 from fastlearn.arch.weights import Arch, PretrainedStats, pretrained_stats
 from fastlearn.data.dataloaders import DataLoaders
-from fastlearn.data.options import named_options
 from fastlearn.data.transform import BatchPipeline
 from fastlearn.errors import ConfigError
 from fastlearn.live.learner import Learner
+from fastlearn.options import named_options
 from fastlearn.runtime.seed import derive
 from fastlearn.training.optimizer import Adam
 from fastlearn.vision.augment import Normalize

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastlearn.data.transform import Batch, BatchTransform
 from fastlearn.errors import ConfigError
+from fastlearn.options import checked_number, named_options
 from fastlearn.vision.batch import Draw, RandomTransform, on_images
 
 GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
@@ -87,6 +88,7 @@ def relight(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
 class Brightness(LightTransform):
     """Light added or taken: the offset takes mid-grey to a level between (1 ± `max_lighting`) / 2."""
 
+    @named_options
     def __init__(self, max_lighting: float = 0.2, p: float = 0.75, draw: Draw = None, batch: bool = False) -> None:
         super().__init__(p, batch)
         self.max_lighting, self.draw = check_lighting(max_lighting), draw
@@ -103,6 +105,7 @@ class Brightness(LightTransform):
 class Contrast(LightTransform):
     """Logits times a factor between 1 - `max_lighting` and its inverse, drawn log-uniformly."""
 
+    @named_options
     def __init__(self, max_lighting: float = 0.2, p: float = 0.75, draw: Draw = None, batch: bool = False) -> None:
         super().__init__(p, batch)
         self.max_lighting, self.draw = check_lighting(max_lighting), draw
@@ -138,7 +141,7 @@ def eyes(n: int, channels: int) -> Tensor:
 
 def check_lighting(max_lighting: float) -> float:
     """`max_lighting` if it is from 0 to below 1, else ConfigError."""
-    if not 0 <= max_lighting < 1:
+    if not 0 <= checked_number(max_lighting, "max_lighting", 0.2) < 1:
         raise ConfigError(f"max_lighting={max_lighting!r}: expected a number from 0 to below 1, such as 0.2.")
     return float(max_lighting)
 
@@ -148,9 +151,10 @@ class Hue(RandomTransform):
 
     order = 41
 
+    @named_options
     def __init__(self, max_hue: float = 0.1, p: float = 0.75, draw: Draw = None, batch: bool = False) -> None:
         super().__init__(p, batch)
-        self.max_hue, self.draw = max_hue, draw
+        self.max_hue, self.draw = checked_number(max_hue, "max_hue", 0.1), draw
 
     def __call__(self, batch: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> Batch:
         picture = next((part for part, kind in zip(batch, kinds, strict=True) if kind == "image"), None)
@@ -191,10 +195,14 @@ class RandomErasing(RandomTransform):
 
     order = 100
 
+    @named_options
     def __init__(
         self, p: float = 0.5, sl: float = 0.0, sh: float = 0.3, min_aspect: float = 0.3, max_count: int = 1
     ) -> None:
         super().__init__(p)
+        numbers = (("sl", sl, 0), ("sh", sh, 0.3), ("min_aspect", min_aspect, 0.3), ("max_count", max_count, 1))
+        for name, value, usual in numbers:
+            checked_number(value, name, usual)
         if not 0 <= sl <= sh <= 1 or not 0 < min_aspect <= 1 or max_count < 1:
             raise ConfigError(
                 f"RandomErasing(sl={sl}, sh={sh}, min_aspect={min_aspect}, max_count={max_count}): expected "

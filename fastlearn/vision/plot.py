@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fastlearn.lettering import drawable, elide
+from fastlearn.options import named_options
 from fastlearn.pixels import open_image
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Caption:
     tone: Tone = "neutral"
 
 
+@named_options
 def show_image(
     im: Any,
     ax: Axes | None = None,
@@ -64,6 +66,7 @@ def show_image(
     return ax
 
 
+@named_options
 def show_images(
     ims: Sequence[Any],
     nrows: int = 1,
@@ -77,6 +80,7 @@ def show_images(
     return show_grid(ims, captions, nrows=nrows, ncols=ncols, figsize=figsize)
 
 
+@named_options
 def get_grid(
     n: int,
     nrows: int | None = None,

@@ -12,13 +12,13 @@ import numpy as np
 from fastlearn.data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock
 from fastlearn.data.files import TRAIN_NAMES, VALID_NAMES, get_image_files
 from fastlearn.data.label import ColReader, call_getter, item_at, read_all, row_of, select
-from fastlearn.data.options import checked_list, checked_path, found
 from fastlearn.data.part import as_block
 from fastlearn.data.report import shown
 from fastlearn.data.split import RandomSplitter, Splitter, StratifiedSplitter
 from fastlearn.data.targets import Category, is_nan
 from fastlearn.errors import ConfigError, DataError, ImageError, near
 from fastlearn.lists import L
+from fastlearn.options import checked_list, checked_path, found
 from fastlearn.paths import Path, PathList, printable, siblings_like
 from fastlearn.pixels import image_size, open_image
 from fastlearn.vision.transforms import Resize

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastlearn.data.transform import ItemTransform
 from fastlearn.errors import ConfigError
+from fastlearn.options import checked_number, named_options
 from fastlearn.pixels import PadMode, ResizeMethod, fit_box
 from fastlearn.vision.geometry import Crop
 
@@ -75,6 +76,7 @@ class Resize(PlaceTransform):
     >>> Resize(224), Resize((128, 192), method="squish"), Resize(224, ResizeMethod.Pad, pad_mode="zeros")
     """
 
+    @named_options
     def __init__(
         self,
         size: Size,
@@ -102,6 +104,7 @@ class RandomResizedCrop(PlaceTransform):
     at the edges as margin.
     """
 
+    @named_options
     def __init__(
         self,
         size: Size,
@@ -146,7 +149,7 @@ class RandomResizedCrop(PlaceTransform):
 
 def check_range(low_name: str, high_name: str, low: float, high: float) -> tuple[float, float]:
     """(low, high) if 0 < low <= high, else ConfigError."""
-    if not 0 < low <= high:
+    if not 0 < checked_number(low, low_name, 1) <= checked_number(high, high_name, 1):
         raise ConfigError(f"{low_name}={low!r} and {high_name}={high!r}: expected 0 < {low_name} <= {high_name}.")
     return float(low), float(high)
 
@@ -156,6 +159,7 @@ class CropPad(PlaceTransform):
 
     order = 0
 
+    @named_options
     def __init__(self, size: Size, pad_mode: PadMode | str = PadMode.Zeros) -> None:
         self.size, self.pad_mode = as_size(size), PadMode.of(pad_mode)
 
@@ -183,8 +187,9 @@ class FlipItem(PlaceTransform):
     order = 0
     turns: tuple[int, ...] = (1,)
 
+    @named_options
     def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p <= 1:
+        if not 0 <= checked_number(p, "p", 0.5) <= 1:
             raise ConfigError(f"p={p!r} is not a probability: expected a number from 0 to 1.")
         self.p = p
 
@@ -202,5 +207,6 @@ class DihedralItem(FlipItem):
 
     turns = tuple(range(8))
 
+    @named_options
     def __init__(self, p: float = 1.0) -> None:
         super().__init__(p)

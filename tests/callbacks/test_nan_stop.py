@@ -51,7 +51,7 @@ def test_weights_that_were_bad_before(stop: type[StopOnNonFinite]) -> None:
     model = network()
     with torch.no_grad():
         model[3].weight[0, 2] = math.inf
-    with pytest.raises(NonFiniteError, match="the weights '3.weight' held NaN or infinity before this step"):
+    with pytest.raises(NonFiniteError, match="the weights '3.weight' hold NaN or infinity, from a step before"):
         fit(model, batches([6] * 2), [stop()])
 
 
@@ -192,3 +192,22 @@ def test_after_the_error_a_fit_starts_cleanly() -> None:
     assert not StopOnNonFinite.in_lr_find
     with pytest.raises(ConfigError, match="check_every"):
         StopOnNonFinite(0)
+
+
+def test_weights_that_the_last_step_spoiled_are_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every gradient was finite; only the step was too large."""
+
+    def steep(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return 1000 * nn.functional.mse_loss(outputs, targets)
+
+    model = network()
+    huge = torch.optim.SGD(model.parameters(), lr=3e38)
+    with pytest.raises(NonFiniteError, match="weights .* hold NaN or infinity") as caught:
+        fit(model, batches([6]), [StopOnNonFinite()], optimizer=huge, loss_func=steep)
+    assert "last good step" not in str(caught.value)
+
+
+def test_a_validation_that_is_not_finite_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    state = fit(network(), batches([6] * 2), [StopOnNonFinite()], valid=with_bad([6] * 2, at=1))
+    assert "validation loss of epoch 0 is nan" in capsys.readouterr().out
+    assert state.recorder.epochs

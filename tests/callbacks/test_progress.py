@@ -154,3 +154,31 @@ def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
     with pytest.raises(ConfigError, match="form='html'"):
         ProgressCallback(form="html")  # type: ignore[arg-type]
+
+
+def test_a_thousand_short_epochs_are_not_drawn_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(monkeypatch)
+    monkeypatch.setattr(progress, "_REDRAW_S", 1e9)
+    run(ProgressCallback(form="notebook"), n_epochs=200, train=batches([2]))
+    assert len(page.shown) == 3  # the start, the first epoch, the end
+    assert page.shown[-1]["text/html"].count("<tr>") == 62
+
+
+def test_a_fit_that_fails_at_once_leaves_the_table_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fail(Callback):
+        def before_fit(self, state: TrainState) -> None:
+            raise ZeroDivisionError
+
+    page, bar = Page(monkeypatch), ProgressCallback(form="notebook")
+    run(bar)
+    n_shown = len(page.shown)
+    with pytest.raises(ZeroDivisionError):
+        run(bar, Fail())
+    assert len(page.shown) == n_shown
+
+
+def test_the_last_of_several_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    run(ProgressCallback(form="lines"), ProgressCallback(form="lines"))
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    run(ProgressCallback(form="lines"), ProgressCallback(visible=False))
+    assert capsys.readouterr().out == ""

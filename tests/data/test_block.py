@@ -9,7 +9,7 @@ import pytest
 import torch
 from blocks_of import block
 
-from fastlearn.data.block import CategoryBlock, DataBlock, RegressionBlock
+from fastlearn.data.block import CategoryBlock, DataBlock, RegressionBlock, TransformBlock
 from fastlearn.data.label import ItemGetter
 from fastlearn.data.split import IndexSplitter, RandomSplitter
 from fastlearn.errors import ConfigError, DataError
@@ -53,6 +53,18 @@ def test_what_cannot_be_put_together(folder: pathlib.Path) -> None:
         DataBlock().datasets([])
     with pytest.raises(DataError, match="There is no folder"):
         block().datasets(folder / "nowhere")
+
+
+def test_a_folder_without_get_items_and_paths_without_get_y(folder: pathlib.Path) -> None:
+    for source in (folder, str(folder)):
+        with pytest.raises(ConfigError, match=r"is a folder, .* no get_items .*get_items=get_image_files"):
+            block(get_items=None).datasets(source)
+    files = block().items(folder)
+    for items in (files, [str(file) for file in files]):
+        with pytest.raises(ConfigError, match=r"no get_y, .*0\.npy would be the path itself: give get_y=parent_label"):
+            block(get_items=None, get_y=None).datasets(items)
+    texts = DataBlock((TransformBlock(len), CategoryBlock), splitter=IndexSplitter([2]))
+    assert texts.datasets(["a", "b", "a"]).vocab == ["a", "b"]  # texts may well be their own labels
 
 
 def test_tuples_with_item_getters() -> None:

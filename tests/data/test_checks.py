@@ -169,6 +169,24 @@ def test_one_class_only(tmp_path: Path) -> None:
     assert "from_csv" in finding.fix
 
 
+def test_links_to_themselves(pets: Path) -> None:
+    for name in ("self", "train/self", "train/cat/self", "train/cat/self.png"):
+        (pets / name).symlink_to(pets / name)
+    report = check_folder(pets)
+    assert report.unreadable == [pets / "train/cat/self.png"]
+    assert the(report, "missing").severity == "error"
+    assert [finding.kind for finding in report.findings if finding.severity == "error"] == ["missing"]
+
+
+def test_no_class_folders(pets: Path, tmp_path: Path) -> None:
+    finding = the(check_folder(pets / "train" / "cat"), "no_classes")
+    assert finding.severity == "error"
+    assert "There are no class folders in" in finding.message
+    assert f"{pets / 'train' / 'cat'}/<class>/*.jpg" in finding.fix
+    picture(tmp_path / "flat" / "train" / "0.png")
+    assert "flat/train/<class>/*.jpg" in the(check_folder(tmp_path / "flat"), "no_classes").fix
+
+
 def test_classes_on_one_side_only(pets: Path) -> None:
     shutil.move(pets / "train" / "dog", pets / "train" / "cow")
     report = check_folder(pets)

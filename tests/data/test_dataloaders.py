@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.label import ColReader
 from fastlearn.data.loaders import DataLoader
 from fastlearn.data.split import ColSplitter
-from fastlearn.errors import ConfigError, DataError
+from fastlearn.errors import ConfigError, DataError, UnknownNameError
 from fastlearn.runtime.device import to_cpu
 
 
@@ -73,3 +75,18 @@ def test_our_loaders_over_plain_data() -> None:
     assert made.valid.one_batch()[0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     with pytest.raises(DataError, match="no training samples"):
         DataLoaders.from_dsets([], pairs)
+
+
+def test_a_misspelt_name_gets_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="A DataLoaders has no 'trian'. Did you mean 'train'"):
+        _ = dls().trian
+    assert not hasattr(dls(), "_repr_html_")
+    assert copy.copy(found := dls()).loaders is found.loaders
+    with pytest.raises(AttributeError, match="'ForeignLoader' object has no attribute 'nothing'"):
+        _ = Broken([1], [2]).about
+
+
+class Broken(DataLoaders):
+    @property
+    def about(self) -> object:
+        return self.train.nothing

@@ -89,6 +89,16 @@ def test_symbolic_link_loops_end(tmp_path: Folder) -> None:
     assert names(get_files(tmp_path, ".jpg", followlinks=False), tmp_path) == ["a/1.jpg", "b/2.jpg"]
 
 
+def test_a_link_to_itself_is_no_folder(tmp_path: Folder) -> None:
+    make(tmp_path, "b/1.jpg", "c/2.jpg")
+    for name in ("self", "self.png"):
+        (tmp_path / "b" / name).symlink_to(name)
+    assert names(get_image_files(tmp_path), tmp_path) == ["b/1.jpg", "b/self.png", "c/2.jpg"]
+    (tmp_path / "self").symlink_to("self")
+    with pytest.raises(DataError, match=r"no folder 'x'\. It holds b, c\."):
+        get_image_files(tmp_path, folders="x")
+
+
 def test_linked_data_are_followed(tmp_path: Folder) -> None:
     make(tmp_path, "store/cats/1.jpg", "data/keep.jpg")
     (tmp_path / "data" / "cats").symlink_to(tmp_path / "store" / "cats")

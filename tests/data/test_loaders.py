@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from blocks_of import block
 from number_loaders import KEY, N, dataset, loader, same
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from fastlearn.data.loaders import DataLoader, Loader
 from fastlearn.data.transform import BatchPipeline
-from fastlearn.errors import ConfigError, DataError
+from fastlearn.errors import ConfigError, DataError, ImageError
 from fastlearn.runtime.seed import RunKey, numpy_rng
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -171,3 +173,15 @@ def test_looking() -> None:
 def test_options_of_a_wrong_sort(make: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_new_items_that_are_no_file_are_told_at_once(folder: pathlib.Path) -> None:
+    dls = block().dataloaders(folder, device="cpu")
+    cats = folder / "valid" / "cat"
+    with pytest.raises(ImageError, match=r"There is no file .*cat/00\.npy\. Did you mean '0\.npy'") as told:
+        dls.test_dl(str(cats / "00.npy"))
+    assert told.value.path == str(cats / "00.npy")
+    for items in (cats, str(cats), [cats]):
+        with pytest.raises(ImageError, match=r"cat is a folder, .*test_dl\(get_image_files\('.*cat'\)\)"):
+            dls.test_dl(items)
+    assert len(dls.test_dl(cats / "0.npy")) == len(dls.test_dl([cats / "0.npy", cats / "1.npy"])) == 1

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-from blocks_of import column_block, table
+from blocks_of import ArrayBlock, block, column_block, table
 
 from fastlearn.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock
+from fastlearn.data.label import ColReader
 from fastlearn.errors import ConfigError, DataError
 
 
@@ -54,14 +56,37 @@ def test_given_vocabularies() -> None:
 
 def test_missing_labels() -> None:
     df = table(["b", None, float("nan"), "a", "b"])
-    with pytest.raises(DataError, match=r"2 of 4 labels are missing \(NaN\): row 1 .*; row 2 .*dropna"):
+    with pytest.raises(
+        DataError,
+        match=r"2 of 4 training labels are missing \(NaN\): row 1 .*; row 2 .*dropna\(subset=\['y'\]\); or .*add_na",
+    ):
         column_block(CategoryBlock).datasets(df)
     datasets = column_block(CategoryBlock(add_na=True)).datasets(df)
     assert datasets.vocab == ["#na#", "a", "b"] and [int(y) for _, y in datasets.train] == [2, 0, 0, 1]
     with pytest.raises(DataError, match=r"row 1 .* is nan, not a list of classes\. Fill it in"):
         column_block(MultiCategoryBlock).datasets(table([["a"], float("nan"), ["b"]]))
-    with pytest.raises(DataError, match=r"1 of 2 labels are missing"):
+    with pytest.raises(DataError, match=r"1 of 2 training labels are missing .*dropna\(subset=\['y'\]\)\.$"):
         column_block(RegressionBlock).datasets(table([1.0, float("nan"), 2.0]))
+    by_position = DataBlock((RegressionBlock, RegressionBlock), get_x=ColReader(0), get_y=ColReader(1))
+    with pytest.raises(DataError, match=r"dropna\(subset=\['y'\]\)"):
+        by_position.datasets(table([float("nan")] * 6))
+    with pytest.raises(DataError, match=r"1 of 1 validation labels are missing"):
+        column_block(RegressionBlock).datasets(table([1.0, 3.0, float("nan")]))
+
+
+def test_a_labelling_function_that_returns_nothing(folder: pathlib.Path) -> None:
+    def of_dogs(path: pathlib.Path) -> str | None:
+        return None if path.parent.name == "cat" else "dog"
+
+    with pytest.raises(
+        DataError, match=r"cat/0\.npy; .*function of_dogs returned None for them: .*; or .*add_na"
+    ) as told:
+        block(get_y=of_dogs).datasets(folder)
+    assert "dropna" not in str(told.value)
+    numbers = block(get_y=lambda path: float("nan"))
+    numbers.blocks = (ArrayBlock, RegressionBlock)
+    with pytest.raises(DataError, match=r"The labelling function returned nan for them: [^;]*$"):
+        numbers.datasets(folder)
 
 
 def test_wrong_labels() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastlearn.errors import ConfigError, DataError
+from fastlearn.errors import ConfigError, DataError, UnknownNameError
 from fastlearn.interpret.base import Interpretation
 
 
@@ -50,3 +50,11 @@ def test_new_items_with_and_without_labels(learn):
 def test_a_number_of_samples_that_cannot_be(learn, k):
     with pytest.raises(ConfigError, match="from 1"):
         Interpretation.from_learner(learn).top_losses(k)
+
+
+def test_a_misspelt_name_gets_the_nearest(learn):
+    with pytest.raises(
+        UnknownNameError, match="An Interpretation has no 'plot_top_loses'. Did you mean 'plot_top_losses'"
+    ):
+        _ = Interpretation.from_learner(learn).plot_top_loses
+    assert not hasattr(Interpretation.from_learner(learn), "_repr_html_")

@@ -177,3 +177,13 @@ def test_tta_refuses_a_loader_that_draws_its_samples():
 def test_predictions_for_inputs_of_a_wrong_shape(learner):
     with pytest.raises(DataError, match=r"does not take the inputs Tensor \[3, 9\] float32.*one_batch\(\)"):
         learner.get_preds(dl=[(torch.zeros(3, 9), torch.zeros(3))])
+
+
+def test_a_loader_without_labels_has_no_loss(learner):
+    x, _ = batches(1, seed=2)[0]
+    unlabelled = TorchLoader(TensorDataset(x), 4)
+    with pytest.raises(DataError, match="no labels, so there is no loss"):
+        learner.get_preds(dl=unlabelled, with_loss=True)
+    with pytest.raises(DataError, match="no labels, so there is no loss"):
+        learner.validate(dl=unlabelled)
+    assert learner.get_preds(dl=unlabelled)[1] is None

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.download import untar_data
 from fastlearn.data.urls import URLs
-from fastlearn.errors import ConfigError, FastlearnError
+from fastlearn.errors import ConfigError, FastlearnError, TrainingError
 from fastlearn.learner import Learner
+from fastlearn.metrics import accuracy, error_rate
 from fastlearn.training.callback import Callback
 from fastlearn.training.optimizer import SGD
 
@@ -205,3 +206,42 @@ def test_models_are_kept_beside_the_data_but_not_in_the_package(tmp_path):
     data.path = untar_data(URLs.DIGITS)
     assert str(Learner(data, small_net(), F.cross_entropy).path) == "."
     assert Learner(data, small_net(), F.cross_entropy, path=tmp_path).path == tmp_path
+
+
+def test_a_step_that_cannot_be_one_is_refused():
+    learner = make_learner()
+    with pytest.raises(ConfigError, match="learn.step is a function of the state"):
+        learner.step = 3
+    learner.step = lambda state: None
+    with pytest.raises(TrainingError, match="must set state.loss"), learner.no_bar():
+        learner.fit(1)
+
+
+def test_a_step_that_goes_backward_in_validation_is_told_so():
+    learner = make_learner()
+
+    def step(state):
+        state.outputs = state.model(*state.inputs)
+        state.loss = state.loss_func(state.outputs, *state.targets)
+        state.loss.backward()
+
+    learner.step = step
+    with pytest.raises(TrainingError, match="if state.training:"), learner.no_bar():
+        learner.fit(1)
+
+
+def test_a_function_without_the_state_cannot_be_registered():
+    learner = make_learner()
+    with pytest.raises(ConfigError, match=r"write `def report\(state\):`"):
+
+        @learner.on("after_epoch")
+        def report():
+            pass
+
+
+def test_a_metric_may_be_appended():
+    learner = make_learner(metrics=accuracy)
+    learner.metrics.append(error_rate)
+    with learner.no_bar():
+        learner.fit(1)
+    assert "error_rate" in learner.recorder.metric_names

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import importlib.util
+import pickle
+import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import IPython.display
@@ -15,6 +20,7 @@ from torch import nn
 import fastlearn.live.shell
 import fastlearn.live.widget
 from fastlearn.callbacks import progress
+from fastlearn.callbacks.progress import ProgressCallback
 from fastlearn.callbacks.replay import Replay
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.live import dashboard, view
@@ -65,11 +71,17 @@ def page(monkeypatch: pytest.MonkeyPatch) -> FakePage:
         def send(self, content: dict[str, Any], buffers: Any = None) -> None:
             if page.broken is not None:
                 raise page.broken
+            if self.closed:
+                raise RuntimeError("its widget was closed")
             page.messages.append(content)
             page.buffers.append(buffers)
 
         def close(self) -> None:
             self.closed = True
+
+        @property
+        def is_closed(self) -> bool:
+            return self.closed
 
     class Shell:
         why_not = None
@@ -346,3 +358,207 @@ def test_outside_a_notebook_the_text_forms_are_as_ever(capsys: pytest.CaptureFix
 
 def test_it_is_the_default_of_the_notebooks_learner():
     assert [type(callback) for callback in make_learner().cbs][0] is Dashboard
+
+
+def at(event: str, deed: Callable[[TrainState], None]) -> Callback:
+    """A callback that does something the first time that `event` comes."""
+    todo = [deed]
+
+    class Once(Callback):
+        order = 44
+
+    def once(self: Once, state: TrainState) -> None:
+        if todo:
+            todo.pop()(state)
+
+    setattr(Once, event, once)
+    return Once()
+
+
+def is_paused(page: FakePage) -> bool:
+    return any(state["state"] == "paused" for state in page.of("state"))
+
+
+@pytest.mark.parametrize("how", ["closed", "deaf"])
+def test_a_pause_that_nobody_can_end_ends_by_itself(page: FakePage, monkeypatch, capsys, how: str):
+    def lose(page: FakePage) -> bool:
+        if is_paused(page):
+            if how == "closed":
+                page.widgets[-1].close()
+            else:
+                monkeypatch.setattr(fastlearn.live.shell.ShellPoll, "why_not", "Clicks cannot reach this kernel.")
+        return is_paused(page)
+
+    learn = make_learner()
+    page.click({"do": "pause"}, lambda page: len(losses_on(page)) >= 2)
+    page.click({"do": "resume"}, lambda page: lose(page) and False)
+    learn.fit(1)
+    assert learn.recorder.n_batches == 6
+    assert capsys.readouterr().out.count("the training goes on") == {"closed": 2, "deaf": 1}[how]
+
+
+def test_a_widget_that_the_user_closes_becomes_a_table(page: FakePage, capsys):
+    learn = make_learner()
+    learn.fit(2, cbs=at("after_epoch", lambda state: page.widgets[-1].close()))
+    assert capsys.readouterr().out.count("its widget was closed") == 1
+    [table] = page.shown
+    assert table["text/html"].count("<tr>") == 3
+    learn.fit(1)
+    assert "image/png" in page.shown[1]
+
+
+def test_a_huge_and_a_tiny_rate_get_a_sentence(page: FakePage):
+    learn = make_learner()
+    for value in ("1e300", "1e-300", 10**400):
+        page.click({"do": "lr", "value": value}, lambda page: len(losses_on(page)) >= 2)
+    page.click({"do": "lr", "value": "x" * 10_000}, lambda page: len(losses_on(page)) >= 2)
+    learn.fit(1)
+    notices = [notice["message"] for notice in page.of("notice")]
+    assert len(notices) == 4 and all("ignored" in notice and len(notice) < 150 for notice in notices)
+    assert not learn.recorder.interventions and torch.isfinite(next(learn.model.parameters())).all()
+
+
+@pytest.mark.parametrize("inner", ["same", "other", "lr_find", "fine_tune"])
+def test_a_fit_inside_a_fit_leaves_no_widget_open(page: FakePage, inner: str):
+    learn, other = make_learner(), make_learner()
+    deeds: dict[str, Callable[[TrainState], Any]] = {
+        "same": lambda state: learn.fit(1),
+        "other": lambda state: other.fit(1),
+        "lr_find": lambda state: learn.lr_find(show_plot=False),
+        "fine_tune": lambda state: other.fine_tune(1),
+    }
+    learn.fit(3, cbs=at("after_epoch", deeds[inner]))
+    assert all(widget.closed for widget in page.widgets)
+    assert len(page.widgets) == (1 if inner == "lr_find" else 2)
+    tables = [shown["text/html"].count("<tr>") for shown in page.shown if shown.get("text/html")]
+    assert max(tables) >= 3
+
+
+def test_a_learning_rate_search_in_the_middle_changes_nothing_on_the_chart(page: FakePage):
+    learn = make_learner()
+    learn.fit(3, cbs=at("after_epoch", lambda state: learn.lr_find(show_plot=False)))
+    assert losses_on(page) == pytest.approx(learn.recorder.raw_losses) and learn.recorder.n_batches == 18
+    assert page.of("state")[-1]["state"] == "ended"
+
+
+def fail(state: TrainState) -> None:
+    raise ZeroDivisionError("mine")
+
+
+@pytest.mark.parametrize("event", ["before_fit", "before_batch", "after_batch", "after_validate", "after_fit"])
+def test_an_error_of_a_user_in_any_event(page: FakePage, event: str):
+    learn = make_learner()
+    learn.fit(1)
+    shown = list(page.shown)
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        learn.fit(1, cbs=at(event, fail))
+    assert page.shown[: len(shown)] == shown  # what the fit before it left stays
+    assert all(widget.closed for widget in page.widgets)
+    learn.fit(1)
+    assert "image/png" in page.shown[-2]
+
+
+def test_an_error_before_the_last_part_leaves_the_chart_when_the_cell_ends(page: FakePage, monkeypatch):
+    ends: list[Callable[[Any], None]] = []
+    monkeypatch.setattr(
+        view, "_at_cell_end", lambda function, wanted: ends.append(function) if wanted else ends.remove(function)
+    )
+    learn = make_learner()
+    monkeypatch.setattr(learn, "unfreeze", lambda: fail(None))  # type: ignore[arg-type]
+    with pytest.raises(ZeroDivisionError):
+        learn.fine_tune(1)
+    assert not page.widgets[0].closed
+    [end] = ends
+    end(None)
+    assert page.widgets[0].closed and "image/png" in page.shown[0] and not ends
+    assert "Ended before its last part" in page.shown[1]["text/plain"]
+
+
+def test_a_cell_that_ends_while_the_fit_runs_is_another_one(page: FakePage, monkeypatch):
+    ends: list[Callable[[Any], None]] = []
+    monkeypatch.setattr(view, "_at_cell_end", lambda function, wanted: ends.append(function) if wanted else None)
+    make_learner().fit(2, cbs=at("after_epoch", lambda state: ends[0](None)))
+    assert page.of("state")[-1]["state"] == "ended"
+
+
+def test_of_two_bars_the_last_one_shows(page: FakePage):
+    make_learner().fit(1, cbs=ProgressCallback())
+    assert not page.widgets and len(page.shown) == 1
+    make_learner().fit(1, cbs=Dashboard())
+    make_learner(cbs=[ProgressCallback(), Dashboard()]).fit(1)
+    assert len(page.widgets) == 2 and len(page.shown) == 5
+
+
+def test_the_dashboard_can_be_removed(page: FakePage, capsys):
+    make_learner().remove_cb(Dashboard).fit(1)
+    assert not page.shown and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_of_a_dashboard_begins_anew(page: FakePage, monkeypatch, copied: Any):
+    learn = make_learner()
+    learn.fit(1)
+    learn.cbs[0]._shell.socket = threading.Lock()  # type: ignore[attr-defined]
+    learn.cbs[0] = copied(learn.cbs[0])
+    learn.fit(1)
+    assert len(page.widgets) == 2 and all(widget.closed for widget in page.widgets)
+
+
+def test_a_learner_can_be_copied_in_the_middle(page: FakePage):
+    copies: list[Any] = []
+    learn = make_learner()
+    learn.fit(2, cbs=at("after_epoch", lambda state: copies.append(copy.deepcopy(learn.cbs[0]))))
+    assert copies[0]._view is None and copies[0]._state is None
+
+
+def press(*_: Any) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def ctrl_c(monkeypatch: pytest.MonkeyPatch):
+    """Python's own handler, also where the tests run in the background of a shell, which ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_an_interrupt_while_the_picture_is_drawn(page: FakePage, monkeypatch, ctrl_c, presses: int):
+    draw = view.still_png
+    monkeypatch.setattr(view, "still_png", lambda *args: (press(), draw(*args))[1])
+    learn = make_learner()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        learn.fit(2, cbs=at("after_batch", press) if presses == 2 else None)
+    assert page.widgets[0].closed and "image/png" in page.shown[0]
+    assert getattr(caught.value, "__notes__", []) == []
+    monkeypatch.setattr(view, "still_png", draw)
+    learn.fit(1)
+    assert learn.recorder.n_batches == 6
+
+
+def test_packages_that_are_hidden_are_missing_and_one_hint_is_enough(page: FakePage, monkeypatch, capsys):
+    def hide(name: str) -> Any:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", hide)
+    learn = make_learner()
+    learn.fit(1)
+    learn.fit(1)
+    assert len(page.shown) == 2 and capsys.readouterr().out.count("pip install") == 1
+
+
+def test_a_fault_of_many_lines_is_said_in_one(page: FakePage, capsys):
+    page.broken = RuntimeError("one\n  two\nthree")
+    make_learner().fit(1)
+    assert "(RuntimeError: one two three)" in capsys.readouterr().out
+
+
+def test_a_batch_that_is_not_due_asks_the_clock_once(page: FakePage, monkeypatch):
+    monkeypatch.setattr(dashboard, "_POLL_S", 1e9)
+    monkeypatch.setattr(progress, "_REDRAW_S", 1e9)
+    polls: list[int] = []
+    monkeypatch.setattr(fastlearn.live.shell.ShellPoll, "poll", lambda self: polls.append(1))
+    learn = make_learner()
+    learn.fit(3)
+    assert polls == [] and learn.recorder.n_batches == 18

@@ -71,3 +71,11 @@ def test_a_recorder_goes_on_growing_after_it_was_read():
     columns = recorder.columns()
     record(recorder, [2.0] * 500)
     assert len(columns[0]) == 5 and recorder.n_batches == 505
+
+
+def test_a_rate_beyond_float32_is_infinite():
+    recorder = Recorder()
+    record(recorder, [1.0, 2.0], lr=1e300)
+    points = Feed(recorder).new_points()
+    assert points is not None and np.isinf(np.frombuffer(points.buffer, np.float32).reshape(4, 2)[2]).all()
+    assert Feed(recorder).thinned()[0] == 2

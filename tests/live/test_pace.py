@@ -26,10 +26,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def state_at(index: int = 0, **options: Any) -> Any:
+def state_at(index: int = 0, start_epoch: int = 0, **options: Any) -> Any:
     """A story of 1 frozen and 3 unfrozen epochs, 10 training and 5 validation batches each."""
     story = Story("fine_tune", (("frozen", 1), ("unfrozen", 3)), index)
     plan = SimpleNamespace(story=story, steps_per_epoch=10, n_steps=10 * story.parts[index][1], valid=range(5))
+    plan.start_epoch = start_epoch
     fields = {"fit_epoch": 0, "fit_step": 0, "batch_index": 0, "training": True, "batch_size": 8}
     state = SimpleNamespace(plan=plan, phase="train", **(fields | options))
     state.phase = "train" if state.training else "valid"
@@ -92,3 +93,12 @@ def test_before_the_first_batch_nothing_is_known(clock: Clock):
     clock.now += 1
     found = pace.progress(state_at(batch_index=-1))
     assert found["images_s"] is None and found["left_s"] is None
+
+
+def test_a_resumed_fit_knows_its_own_speed(clock: Clock):
+    pace = Pace()
+    pace.start_part(state_at(1, start_epoch=2))
+    clock.now += 5
+    found = pace.progress(state_at(1, start_epoch=2, fit_epoch=2, fit_step=24, batch_index=4))
+    assert found["left_s"] == pytest.approx(10)  # of its 15 batches 5 took 5 seconds
+    assert found["images_s"] == pytest.approx(8)

@@ -398,8 +398,21 @@ def test_a_handler_that_must_wait_is_finished_by_the_loop() -> None:
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
     assert threading.current_thread() is threading.main_thread()
     before, reached = signal.getsignal(signal.SIGINT), False
-    with pytest.raises(KeyboardInterrupt), shell._interrupt_waits():
+    with pytest.raises(KeyboardInterrupt), shell.interrupt_waits():
         signal.raise_signal(signal.SIGINT)
         reached = True
     assert reached
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_elsewhere_than_in_the_main_thread_no_interrupt_is_held_back() -> None:
+    entered: list[bool] = []
+
+    def enter() -> None:
+        with shell.interrupt_waits():
+            entered.append(True)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert entered == [True]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastlearn.live.still import STILL_WIDTH, still_png, story_rows
+from fastlearn.live.still import STILL_WIDTH, still_png
 from fastlearn.training.recorder import Recorder
 
 
@@ -46,20 +46,20 @@ def test_a_loss_that_is_no_number_leaves_a_picture_too():
     assert still_png(recorder, [0], []) is not None
 
 
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), 1e300])
+def test_losses_that_are_never_numbers_leave_a_picture_without_a_warning(loss: float):
+    recorder = Recorder()
+    recorder.start_fit([], False)
+    for _ in range(4):
+        optimizer = SimpleNamespace(param_groups=[{"lr": 1e300}])
+        recorder.batch(SimpleNamespace(optimizer=optimizer, loss=torch.tensor(loss)))  # type: ignore[arg-type]
+    assert still_png(recorder, [0], []) is not None
+
+
+@pytest.mark.parametrize("name", ["<b>x</b>", "$x^{$", "指标", "\\frac", "_"])
+def test_a_metric_may_have_any_name(name: str):
+    assert still_png(told(metrics=(name,)), [0], []) is not None
+
+
 def test_without_a_step_there_is_no_picture():
     assert still_png(Recorder(), [], []) is None
-
-
-def test_rows_are_those_of_the_last_story():
-    recorder = told(2)
-    names, cells = story_rows(recorder)
-    assert names == ["epoch", "train_loss", "valid_loss", "accuracy", "time"]
-    assert [row[0] for row in cells] == ["0", "1"] and cells[1][2:] == ["0.500000", "0.500000", "1.0 s"]
-    recorder.start_fit(["accuracy"], True)
-    assert story_rows(recorder)[1] == []
-
-
-def test_a_long_story_keeps_a_short_table():
-    names, cells = story_rows(told(500, 1))
-    assert len(cells) < 80 and cells[0][0] == "0" and cells[-1][0] == "499"
-    assert any(set(row) == {"…"} for row in cells)

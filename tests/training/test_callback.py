@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import copy
+import pickle
+import re
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
 
-from fastlearn.errors import ConfigError
-from fastlearn.training.callback import EVENTS, Callback, Events, FunctionCallback, as_callbacks
+from fastlearn.errors import ConfigError, UnknownNameError
+from fastlearn.training.callback import _FASTAI_ATTRIBUTES, EVENTS, Callback, Events, FunctionCallback, as_callbacks
+from fastlearn.training.state import FitPlan, TrainState
 
 
 def test_only_overridden_events_are_bound_in_order_of_order():
@@ -97,3 +102,59 @@ def test_callbacks_come_in_many_shapes():
     assert isinstance(as_callbacks(One)[0], One)
     with pytest.raises(ConfigError, match="cbs takes callbacks, not 3"):
         as_callbacks(3)
+
+
+@pytest.mark.parametrize(
+    ("event", "ours"), [("begin_fit", "before_fit"), ("begin_epoch", "before_epoch"), ("begin_batch", "before_batch")]
+)
+def test_the_first_names_of_fastai_s_events(event, ours):
+    with pytest.raises(ConfigError, match=rf"Old\.{event} is an event of fast\.ai\. Here write: {ours}\(self, state\)"):
+        type("Old", (Callback,), {event: lambda self: None})
+
+
+def test_any_other_beginning_is_no_event():
+    with pytest.raises(ConfigError, match=r"Old\.begin_all is no event"):
+        type("Old", (Callback,), {"begin_all": lambda self: None})
+
+
+def test_an_event_takes_the_state_and_no_more():
+    with pytest.raises(ConfigError, match=r"More\.after_fit\(self, s, x\) would be called with the state alone"):
+
+        class More(Callback):
+            def after_fit(self, s, x):
+                """Never called."""
+
+    class Fine(Callback):
+        def after_fit(self, s, x=1, *rest, **options):
+            """Called with the state."""
+
+        def before_fit(self, *args):
+            """Called too."""
+
+    assert len(Events([Fine()]).after_fit) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("learn", "state.model"), ("xb", "state.inputs"), ("yb", "state.targets"), ("loss", "state.loss")],
+)
+def test_what_fastai_reads_of_a_callback_is_in_the_state(name, ours):
+    callback = Callback()
+    with pytest.raises(UnknownNameError, match=rf"no '{name}'.*Here write: {ours}"):
+        getattr(callback, name)
+    assert not hasattr(callback, name) and not hasattr(callback, "_repr_html_")
+    setattr(callback, name, 3)
+    assert getattr(pickle.loads(pickle.dumps(copy.deepcopy(callback))), name) == 3
+
+
+def test_a_misspelt_attribute_gets_the_nearest():
+    with pytest.raises(UnknownNameError, match="A Callback has no 'ordr'. Did you mean 'order'"):
+        _ = Callback().ordr
+
+
+def test_what_is_said_to_be_in_the_state_is_there():
+    there = {field.name for field in fields(TrainState)} | set(vars(TrainState))
+    plan = {field.name for field in fields(FitPlan)} | set(vars(FitPlan))
+    for text in _FASTAI_ATTRIBUTES.values():
+        assert set(re.findall(r"state\.(\w+)", text)) <= there
+        assert set(re.findall(r"state\.plan\.(\w+)", text)) <= plan

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.foreign import ForeignLoader
 from fastlearn.errors import ConfigError, DataError, FastlearnError, TrainingError
-from fastlearn.losses import CrossEntropyLossFlat
+from fastlearn.losses import BCELossFlat, BCEWithLogitsLossFlat, CrossEntropyLossFlat
 from fastlearn.metrics import accuracy
 from fastlearn.task import Classification
 from fastlearn.training.preflight import first_samples, preflight
@@ -44,6 +45,32 @@ def test_targets_out_of_range(loss, value):
     assert_fails(message, dls=DataLoaders(bad_targets(value), device="cpu"), loss_func=loss)
     x, y = (torch.cat(parts) for parts in zip(*bad_targets(value), strict=True))
     assert_fails(message, dls=DataLoaders(DataLoader(TensorDataset(x, y), 16), device="cpu"), loss_func=loss)
+
+
+def binary(value: float):
+    return [(x, torch.full((len(x), 3), value)) for x, _ in batches()]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.BCEWithLogitsLoss(),
+        BCEWithLogitsLossFlat(),
+        BCELossFlat(),
+        F.binary_cross_entropy_with_logits,
+        partial(F.binary_cross_entropy, reduction="sum"),
+    ],
+)
+@pytest.mark.parametrize("value", [2.0, -1.0])
+def test_targets_out_of_range_of_binary_cross_entropy(loss, value):
+    message = rf"target {value:g} is out of range: .*takes targets from 0 \(no\) to 1 \(yes\)"
+    assert_fails(message, dls=DataLoaders(binary(value), device="cpu"), loss_func=loss)
+
+
+def test_soft_targets_are_no_fault():
+    learner = make_learner(dls=DataLoaders(binary(0.5), device="cpu"), loss_func=BCEWithLogitsLossFlat())
+    learner.fit(1, 0.01)
+    assert len(learner.recorder.epochs) == 1
 
 
 def test_ignored_targets_are_no_fault():

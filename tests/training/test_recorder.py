@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from tiny import assert_same, batches, halves, make_learner
 from torch import nn
 
 from fastlearn.data.dataloaders import DataLoaders
+from fastlearn.errors import UnknownNameError
 from fastlearn.metrics import accuracy, error_rate
 from fastlearn.training.recorder import Recorder
 
@@ -90,9 +93,16 @@ def test_losses_are_read_in_blocks_and_in_order():
 
 def test_a_step_without_a_loss_is_recorded_as_nan():
     learner = make_learner()
-    learner.step = lambda state: setattr(state, "outputs", state.model(*state.inputs))
+
+    def step(state):
+        state.outputs = state.model(*state.inputs)
+        state.loss = (
+            state.loss_func(state.outputs, *state.targets) if state.training and not state.batch_index else None
+        )
+
+    learner.step = step
     learner.fit(1, 0.01)
-    assert all(math.isnan(loss) for loss in learner.recorder.raw_losses) and len(learner.recorder.lrs) == 5
+    assert [math.isnan(loss) for loss in learner.recorder.raw_losses] == [False, True, True, True, True]
     assert math.isnan(learner.recorder.values[0][1])
 
 
@@ -119,3 +129,10 @@ def test_it_says_what_it_holds():
     recorder.metric_names = ["epoch", "train_loss", "valid_loss", "accuracy", "time"]
     recorder.epochs.append({})
     assert repr(recorder).startswith("Recorder(1 epochs of train_loss, valid_loss, accuracy;")
+
+
+def test_a_misspelt_name_gets_the_nearest():
+    with pytest.raises(UnknownNameError, match="A Recorder has no 'plot_losses'. Did you mean 'plot_loss'"):
+        _ = Recorder().plot_losses
+    assert not hasattr(Recorder(), "_repr_html_")
+    assert pickle.loads(pickle.dumps(Recorder())).fits == copy.deepcopy(Recorder()).fits == 0

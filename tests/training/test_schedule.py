@@ -88,3 +88,9 @@ def test_flat_constant_and_restarts():
         assert schedule.hypers((start + length / 2) / 14)["lr"] == pytest.approx([0.05])
     with pytest.raises(ConfigError, match="found 0, 1, 2"):
         sgdr_epochs(0, 1)
+
+
+@pytest.mark.parametrize("ends", [(0, 1), (1, 0), (1, -1), ([1.0, 0.0], [1.0, 1.0])])
+def test_an_exponential_has_no_zero_and_one_sign(ends):
+    with pytest.raises(ConfigError, match="same sign, neither of them 0"):
+        SchedExp(*ends)

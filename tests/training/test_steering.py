@@ -174,3 +174,60 @@ def test_interventions_are_saved_with_the_history():
     other.recorder.load_state_dict(learn.recorder.state_dict())
     assert other.recorder.interventions == learn.recorder.interventions
     assert isinstance(other.recorder.interventions[0], Intervention)
+
+
+@pytest.mark.parametrize("lr", ["1e300", 1e-300, "5000"])
+def test_a_rate_that_would_ruin_the_weights_is_refused_with_a_sentence(lr):
+    hands = Hands({(0, "train", 1): [lambda s: s.ask_lr(lr)]})
+    learn = fit(make_learner(), hands)
+    assert learn.recorder.interventions == []
+    [sentence] = hands.steering.take_refusals()
+    assert "was ignored" in sentence and hands.steering.take_refusals() == []
+
+
+def test_factors_in_a_row_come_to_an_end():
+    learn = fit(make_learner(), Hands({(0, "train", 1): [halve] * 200}))
+    assert min(one.new for one in learn.recorder.interventions) >= 1e-20 and min(learn.recorder.lrs) > 0
+
+
+def test_wishes_between_two_batches_follow_one_another():
+    plain = fit(make_learner(), None)
+    steered = fit(make_learner(), Hands({(0, "train", 3): [halve, lambda s: s.ask_lr("3e-4")]}))
+    first, second = steered.recorder.interventions
+    assert second.old == first.new and second.new == pytest.approx(3e-4)
+    factor = 3e-4 / plain.recorder.lrs[3]
+    assert steered.recorder.lrs[4:] == pytest.approx([lr * factor for lr in plain.recorder.lrs[4:]])
+    again = fit(make_learner(), Replay(steered.recorder.interventions))
+    assert all(map(torch.equal, weights(steered), weights(again)))
+    assert again.recorder.interventions == steered.recorder.interventions
+
+
+@pytest.mark.parametrize("deed", [halve, lambda s: s.ask_lr(1e-3)])
+def test_a_rate_of_zero_cannot_be_scaled(deed):
+    class Zero(Callback):
+        order = 47
+
+        def before_batch(self, state: TrainState) -> None:
+            for group in state.optimizer.param_groups:
+                group["lr"] = 0.0
+
+    hands = Hands({(0, "train", 1): [deed]})
+    assert fit(make_learner(), [hands, Zero()]).recorder.interventions == []
+    assert "cannot be scaled" in hands.steering.take_refusals()[0]
+
+
+@pytest.mark.parametrize(
+    ("bad", "match"),
+    [
+        (None, "Replay takes"),
+        (5, "Replay takes"),
+        ({"step": 1, "what": "stop"}, "a list"),
+        (["stop"], "Replay takes"),
+        ([{"step": 1, "what": "stopp"}], "Did you mean 'stop'"),
+        ([{"step": 1, "what": "lr", "factor": 0.0}], "above 0"),
+        ([{"step": 1, "what": "lr", "factor": math.nan}], "above 0"),
+    ],
+)
+def test_a_replay_of_something_else_says_what_it_takes(bad, match):
+    with pytest.raises(ConfigError, match=match):
+        Replay(bad)

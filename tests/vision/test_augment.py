@@ -91,3 +91,30 @@ def test_half_precision_stays_half():
     images = torch.rand(2, 3, 8, 8).bfloat16()
     done = run(aug_transforms(p_affine=1.0, p_lighting=1.0), (images, torch.arange(2)))
     assert done.dtype == torch.bfloat16 and bool(torch.isfinite(done).all())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: aug_transforms(max_rotate="x"),
+        lambda: aug_transforms(mult=None),
+        lambda: aug_transforms(max_zoom=(1, 2)),
+        lambda: aug_transforms(p_affine="often"),
+        lambda: aug_transforms(max_lighting=[0.2]),
+        lambda: Rotate("x"),
+        lambda: Zoom("x"),
+        lambda: Warp("x"),
+        lambda: Hue("x"),
+        lambda: Flip(p="x"),
+        lambda: Brightness("x"),
+        lambda: RandomErasing(sl="x"),
+        lambda: RandomErasing(max_count="x"),
+    ],
+)
+def test_what_is_no_number(call):
+    with pytest.raises(ConfigError, match=" is a number such as "):
+        call()
+
+
+def test_none_of_a_kind_is_left_out():
+    assert aug_transforms(do_flip=False, max_warp=None, max_rotate=False, max_zoom=1, max_lighting=None) == []

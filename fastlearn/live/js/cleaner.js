@@ -53,8 +53,6 @@ export default () => {
 /** One view: `draw("all" | "choices" | "head")`. */
 function makeView(shared, model, el, redraw) {
   const root = make("div", "fl-cleaner");
-  // Without this, JupyterLab takes D D for "delete the cell" while a picture has the focus.
-  root.setAttribute("data-lm-suppress-shortcuts", "true");
   const head = makeHead(root);
   const grid = make("div", "fl-grid");
   grid.setAttribute("role", "group");
@@ -228,7 +226,7 @@ function progressOf(busy) {
 }
 
 function makeCard(row, listing, urls, choose) {
-  const card = make("div", "fl-card");
+  const card = keepKeys(make("div", "fl-card"));
   card.dataset.id = row.id;
   card.setAttribute("role", "group");
   const picture = make("div", "fl-picture");
@@ -248,7 +246,7 @@ function makeCard(row, listing, urls, choose) {
   const said = make("div", "fl-said", "predicted ");
   said.append(make("b", "", row.predicted));
   said.title = `predicted ${row.predicted}, which is ${row.wrong ? "not " : ""}its class`;
-  const numbers = make("div", "fl-numbers", `loss ${number(row.loss)} · p ${number(row.probability)}`);
+  const numbers = make("div", "fl-numbers", `loss ${number(row.loss)} · p\u00a0${number(row.probability)}`);
   const keep = make("button", "fl-keep", "Keep");
   const gone = make("button", "fl-delete", "Delete");
   const select = make("select", "fl-select");
@@ -375,5 +373,11 @@ function make(tag, className = "", text = "") {
   const made = document.createElement(tag);
   if (className) made.className = className;
   if (text) made.textContent = text;
-  return made;
+  return ["button", "input", "select"].includes(tag) ? keepKeys(made) : made;
+}
+
+/** For each element that can have the focus, not around them: else JupyterLab takes D D there for "delete the cell". */
+function keepKeys(element) {
+  element.setAttribute("data-lm-suppress-shortcuts", "true");
+  return element;
 }

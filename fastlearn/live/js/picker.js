@@ -11,6 +11,8 @@ const HINT = "Drag, click, use the arrow keys or type a rate.";
 const STALE = " The picture in the saved notebook stays as it was before the page was reloaded; run lr_find again for a new one.";
 const SENT = "Sent; the kernel has not confirmed it yet.";
 const GONE = "The kernel is gone: nothing was changed.";
+// On each element that can have the focus, not around them: else JupyterLab takes "x" there for "cut this cell".
+const KEEPS_KEYS = "data-lm-suppress-shortcuts";
 
 const make = (tag, attributes = {}, ...children) => {
   const element = document.createElementNS(SVG, tag);
@@ -119,15 +121,15 @@ const mount = (model, el, isReloaded = false) => {
 
   const input = html("input", { type: "text", autocomplete: "off", spellcheck: false, inputMode: "decimal" });
   input.setAttribute("aria-label", "learning rate");
+  input.setAttribute(KEEPS_KEYS, "true");
   const say = html("span", { className: "flp-say" });
   say.setAttribute("role", "status");
   const name = html("label", {}, "Learning rate ", input);
   const svg = make("svg", { role: "group", "aria-label": "loss against learning rate" });
   const root = html("div", { className: "flp flp-here" }, html("div", { className: "flp-row" }, name, say), svg);
-  root.dataset.lmSuppressShortcuts = "true"; // the notebook's own keys: arrows would leave the cell
   el.replaceChildren(root);
 
-  const slider = make("g", { class: "flp-slider", role: "slider", tabindex: "0", "aria-label": "learning rate" });
+  const slider = make("g", { class: "flp-slider", role: "slider", tabindex: "0", "aria-label": "learning rate", [KEEPS_KEYS]: "true" });
 
   const show = () => {
     const { value, place } = view;
@@ -145,7 +147,9 @@ const mount = (model, el, isReloaded = false) => {
     const rate = value ?? Math.sqrt(curve.low * curve.high);
     const x = place.x(rate);
     const y = place.dotY(rate, loss);
-    const words = value === null ? "choose a rate" : `${writeRate(value)}${loss === null ? "" : ` · loss ${writeLoss(loss)}`}`;
+    const short = value === null ? "choose a rate" : writeRate(value);
+    const long = loss === null ? short : `${short} · loss ${writeLoss(loss)}`;
+    const words = place.hasRoom(x, long) ? long : short; // in a narrow page it would cover the axis
     slider.append(
       make("circle", { class: "flp-hit", cx: x, cy: y, r: 14 }),
       make("line", { x1: x, x2: x, y1: place.top, y2: place.bottom }),
@@ -165,7 +169,8 @@ const mount = (model, el, isReloaded = false) => {
     else if (view.isPending) say.textContent = SENT;
     else if (model.get("held") === value) {
       const isStale = isReloaded && view.sent === value;
-      say.textContent = `Chosen: the next training uses ${writeRate(value)}.${isStale ? STALE : ""}`;
+      const rate = html("span", { className: "flp-rate", textContent: `${writeRate(value)}.` }); // in one line
+      say.replaceChildren("Chosen: the next training uses ", rate, isStale ? STALE : "");
     } else say.textContent = HINT;
   };
 
@@ -272,7 +277,7 @@ const mount = (model, el, isReloaded = false) => {
     const x = place.x(lr);
     const y = place.dotY(lr, loss);
     const labelY = place.labelY(row);
-    const mark = make("g", { class: `flp-mark flp-color-${k % 4}`, role: "button", tabindex: "0", "aria-label": `use ${words}` },
+    const mark = make("g", { class: `flp-mark flp-color-${k % 4}`, role: "button", tabindex: "0", "aria-label": `use ${words}`, [KEEPS_KEYS]: "true" },
       make("circle", { class: "flp-hit", cx: x, cy: y, r: 13 }),
       make("circle", { cx: x, cy: y, r: 5.5 }),
       make("text", { ...place.beside(x, words), y: labelY }, words));
@@ -305,6 +310,7 @@ const mount = (model, el, isReloaded = false) => {
     const beside = (px, words) => (px + 5 + textWidth(words, bold) <= width ? { x: px + 5 } : { x: px - 5, "text-anchor": "end" });
     // On the left of the rate, since the curve falls to the right.
     const before = (px, words) => (px - 8 - textWidth(words, bold) >= left ? { x: px - 8, "text-anchor": "end" } : beside(px, words));
+    const hasRoom = (px, words) => Math.max(px - 8 - left, width - px - 5) >= textWidth(words, bold);
     const spans = suggestions.map(({ name, lr }) => {
       const words = `${name} ${writeRate(lr)}`;
       const span = textWidth(words, bold) + 14;
@@ -318,7 +324,7 @@ const mount = (model, el, isReloaded = false) => {
     const foot = head + body;
     const y = (loss) => foot - (body * (loss - bottom)) / (top - bottom);
     const place = {
-      x, beside, before, top: head, bottom: foot,
+      x, beside, before, hasRoom, top: head, bottom: foot,
       rate: (px) => low * (high / low) ** (clamp(px - left, 0, right - left) / (right - left)),
       labelY: (row) => head - 5 - rowHeight * row,
       dotY: (rate, loss) => {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable
+from numbers import Real
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -20,17 +21,22 @@ def named_options(f: Callable[P, R]) -> Callable[P, R]:
 
     Signature, docstring and source stay those of `f`, for completion and for the type checker.
     """
-    code = f.__code__  # type: ignore[attr-defined]
-    known = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
+    known = option_names(f)
 
     @functools.wraps(f)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         for name in kwargs:
             if name not in known:
-                raise ConfigError(_unknown(name, _typed_name(f, args), [one for one in known if one not in _OWNERS]))
+                raise ConfigError(unknown_option(name, _typed_name(f, args), known))
         return f(*args, **kwargs)
 
     return call
+
+
+def option_names(f: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters of `f` that may be given by name; `f` is a function, decorated by `named_options` or not."""
+    code = getattr(f, "__wrapped__", f).__code__
+    return code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
 
 
 _OWNERS = ("self", "cls")
@@ -45,8 +51,10 @@ def _typed_name(f: Callable[..., Any], args: tuple[Any, ...]) -> str:
     return of if f.__name__ == "__init__" else f"{of}.{f.__name__}"
 
 
-def _unknown(name: str, where: str, known: list[str]) -> str:
-    return f"{where} has no option {name!r}.{near(name, known)} It takes {', '.join(known)}."
+def unknown_option(name: str, where: str, known: Iterable[str]) -> str:
+    """The message about an option `name` that `where` does not have."""
+    known = [one for one in known if one not in _OWNERS]
+    return f"{where} has no option {name!r}.{near(name, known)} It takes {', '.join(known) or 'none'}."
 
 
 def found(value: object) -> str:
@@ -60,6 +68,13 @@ def checked_path(path: Any, name: str) -> Any:
     if not isinstance(path, (str, os.PathLike)):
         raise ConfigError(f"{name} is a path such as 'pets' or Path('pets'), not {found(path)}.")
     return path
+
+
+def checked_number(value: Any, name: str, usual: float) -> Any:
+    """`value`, if it is a number; ConfigError otherwise."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        raise ConfigError(f"{name} is a number such as {usual:g}, not {found(value)}.")
+    return value
 
 
 def checked_flag(flag: Any, name: str) -> bool:

@@ -1,0 +1,160 @@
+"""Options that a function does not have."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastlearn.callbacks.early_stopping import EarlyStoppingCallback
+from fastlearn.callbacks.ema import EMA
+from fastlearn.callbacks.mixup import MixUp
+from fastlearn.data.block import DataBlock
+from fastlearn.data.dataloaders import DataLoaders
+from fastlearn.data.dataset import Datasets
+from fastlearn.data.foreign import ForeignLoader
+from fastlearn.errors import ConfigError
+from fastlearn.interpret.classification import ClassificationInterpretation
+from fastlearn.metrics import Dice, F1Score, R2Score, accuracy, as_metric, top_k_accuracy
+from fastlearn.options import (
+    checked_flag,
+    checked_function,
+    checked_list,
+    checked_number,
+    checked_path,
+    found,
+    named_options,
+)
+from fastlearn.training.optimizer import Adam
+from fastlearn.training.optimizers_extra import Lamb
+from fastlearn.vision.augment import Brightness, Dihedral, Normalize, aug_transforms
+from fastlearn.vision.plot import show_image, show_images
+from fastlearn.vision.transforms import CropPad, RandomResizedCrop, Resize
+
+WEIGHT = torch.nn.Parameter(torch.zeros(2))
+INTERP = ClassificationInterpretation(None, *[torch.zeros(2, 2)] * 3, torch.zeros(2))
+
+
+@named_options
+def bake(flour: int, /, heat: int = 200, *, minutes: int = 40) -> tuple[int, int, int]:
+    """A loaf."""
+    return flour, heat, minutes
+
+
+def test_known_options_arrive() -> None:
+    assert bake(1, 180, minutes=5) == (1, 180, 5)
+    assert list(inspect.signature(bake).parameters) == ["flour", "heat", "minutes"]
+    assert bake.__doc__ == "A loaf."
+
+
+@pytest.mark.parametrize("name", ["minute", "flour"])
+def test_an_unknown_option_names_the_call(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"bake has no option '{name}'.* It takes heat, minutes\.") as caught:
+        bake(1, **{name: 3})  # type: ignore[arg-type]
+    assert ("Did you mean 'minutes'?" in str(caught.value)) == (name == "minute")
+    assert len(traceback.extract_tb(caught.value.__traceback__)) == 2  # the reader's line, and ours
+
+
+LOADING = {"bs", "val_bs", "path", "device", "shuffle", "drop_last", "num_workers", "workers", "seed"}
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (DataBlock.dataloaders, {*LOADING, "source", "weights", "verbose"}),
+        (DataBlock.weighted_dataloaders, {*LOADING, "source", "wgts"}),
+        (Datasets.dataloaders, {*LOADING, "batch_tfms", "weights"}),
+        (DataLoaders.from_dsets, {*LOADING, "batch_tfms", "weights"}),
+        (ForeignLoader.show_batch, {"b", "max_n", "nrows", "ncols", "figsize", "unique", "show"}),
+    ],
+)
+def test_every_option_can_be_completed(call: object, expected: set[str]) -> None:
+    parameters = inspect.signature(call).parameters  # type: ignore[arg-type]
+    assert not any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    assert expected <= set(parameters)
+
+
+def test_what_other_libraries_call_it() -> None:
+    with pytest.raises(ConfigError, match=r"DataBlock\.dataloaders has no option 'dl_type'\. It takes source, path"):
+        DataBlock().dataloaders([1, 2], dl_type=list)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=r"weighted_dataloaders has no option 'weights'.*Did you mean 'wgts'"):
+        DataBlock().weighted_dataloaders([1, 2], weights=[1, 2])  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: checked_path(3, "folder"), "folder is a path such as 'pets' or Path('pets'), not 3."),
+        (lambda: checked_flag("yes", "shuffle"), "shuffle is True or False, not 'yes'."),
+        (lambda: checked_number("abc", "heat", 200), "heat is a number such as 200, not 'abc'."),
+        (lambda: checked_number(True, "heat", 0.5), "heat is a number such as 0.5, not True."),
+        (lambda: checked_list("abc", "labels", "classes"), "labels is a list of classes, not 'abc'."),
+        (lambda: checked_list(np.zeros(()), "labels", "classes"), "labels is a list of classes, not array(0.)."),
+        (lambda: checked_function(np.zeros(99), "func"), "func is a function, not a ndarray."),
+    ],
+)
+def test_values_of_a_wrong_sort(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert str(caught.value) == message
+
+
+def test_signatures_are_those_that_were_written() -> None:
+    assert list(inspect.signature(Resize).parameters) == ["size", "method", "pad_mode", "resamples"]
+    assert list(inspect.signature(EMA).parameters) == ["decay", "use_at_end", "warmup"]
+    assert (
+        next(iter(inspect.signature(accuracy).parameters)) == "inp" and pickle.loads(pickle.dumps(accuracy)) is accuracy
+    )
+
+
+def test_values_of_the_right_sort() -> None:
+    assert checked_flag(np.bool_(True), "x") is True and checked_flag(0, "x") is False
+    assert checked_list((i for i in "ab"), "x", "y") == ["a", "b"] and checked_list(np.arange(2), "x", "y") == [0, 1]
+    assert checked_path(Path("a"), "x") == Path("a") and checked_function(len, "x") is len
+    assert checked_number(np.float32(1), "x", 2) == 1
+    assert found("two\nlines") == "'two\\nlines'"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: aug_transforms(max_rotat=5), "aug_transforms has no option 'max_rotat'. Did you mean 'max_rotate'"),
+        (lambda: Resize(8, methd="pad"), "Resize has no option 'methd'. Did you mean 'method'"),
+        (lambda: RandomResizedCrop(8, min_scal=1), "RandomResizedCrop has no option 'min_scal'. Did you mean 'min_sc"),
+        (lambda: CropPad(8, padmode="zeros"), "CropPad has no option 'padmode'. Did you mean 'pad_mode'"),
+        (lambda: Dihedral(prob=1), "Dihedral has no option 'prob'."),
+        (lambda: Brightness(max_light=1), "Brightness has no option 'max_light'. Did you mean 'max_lighting'"),
+        (
+            lambda: Normalize.from_stats(means=1, std=1),
+            "Normalize.from_stats has no option 'means'. Did you mean 'mean",
+        ),
+        (lambda: show_image(0, titel="x"), "show_image has no option 'titel'. Did you mean 'title'"),
+        (lambda: show_images([0], nrow=1), "show_images has no option 'nrow'. Did you mean 'nrows'"),
+        (lambda: EMA(decy=0.9), "EMA has no option 'decy'. Did you mean 'decay'"),
+        (lambda: MixUp(alfa=0.9), "MixUp has no option 'alfa'. Did you mean 'alpha'"),
+        (lambda: EarlyStoppingCallback(patiense=2), "Did you mean 'patience'"),
+        (lambda: F1Score(avg="macro"), "F1Score has no option 'avg'. Did you mean 'average'"),
+        (lambda: R2Score(axis=1), "R2Score has no option 'axis'. It takes none."),
+        (lambda: Dice(axes=1), "Dice has no option 'axes'. Did you mean 'axis'"),
+        (lambda: as_metric(partial(accuracy, axes=1)), "accuracy has no option 'axes'. Did you mean 'axis'"),
+        (lambda: as_metric(partial(top_k_accuracy, kk=1)), "top_k_accuracy has no option 'kk'. Did you mean 'k'"),
+        (lambda: partial(Adam, momm=0.9)([WEIGHT]), "Adam has no option 'momm'. Did you mean 'mom'"),
+        (lambda: Lamb([WEIGHT], sqr_mon=0.9), "Lamb has no option 'sqr_mon'. Did you mean 'sqr_mom'"),
+        (lambda: DataLoaders([], [], pth="."), "DataLoaders has no option 'pth'. Did you mean 'path'"),
+        (lambda: DataLoaders([1], [1]).show_batch(maxn=1), "show_batch has no option 'maxn'. Did you mean 'max_n'"),
+        (lambda: INTERP.plot_top_losses(9, nrow=1), "plot_top_losses has no option 'nrow'. Did you mean 'nrows'"),
+        (lambda: INTERP.plot_confusion_matrix(normalise=True), "no option 'normalise'. Did you mean 'normalize'"),
+        (lambda: INTERP.most_confused(min_value=2), "most_confused has no option 'min_value'. Did you mean 'min_val'"),
+    ],
+)
+def test_a_misspelt_option_is_answered_everywhere(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert message in str(caught.value)
