@@ -1,5 +1,6 @@
 # make demo   fine-tune a pretrained network on a small colour data set, with pictures of the result
 # make test   lint, types, tests and the tutorial notebooks
+# make soak   the same, with the tests that take long
 # make lab    the tutorials in JupyterLab
 # make bench  the benchmarks, beside the libraries they are compared with
 # Each does its own set-up: Python 3.11 or later is all that a machine needs.
@@ -8,13 +9,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCH_BIN := .venv-bench/bin
 
-.PHONY: demo test browser lint lab bench clean
+.PHONY: demo test soak browser lint lab bench clean
 
 demo: .venv/.ready-demo
 	$(BIN)/fastlearn demo
 
 test: lint browser
 	$(BIN)/python -m pytest -rs --nbval-lax tests $(wildcard notebooks)
+
+soak: lint browser
+	$(BIN)/python -m pytest -rs -m "soak or not soak" --nbval-lax tests $(wildcard notebooks)
 
 browser:  # the dashboard's tests drive a real one; without it they are left out, and the last lines say so
 	@command -v chromium chromium-browser google-chrome > /dev/null || \

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from notebook_page import Notebook
 
+pytestmark = pytest.mark.soak
+
 Open = Callable[..., Notebook]
 
 SETUP = """

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import ipykernel
+import pytest
 from ipykernel.comm.comm import BaseComm
 from notebook_page import Notebook
+
+pytestmark = pytest.mark.soak
 
 # The first kernels with subshells handle JupyterLab's clicks in one, and say themselves that they are idle after each.
 CLICKS_TAKE_A_SUBSHELL = ipykernel.version_info[0] >= 7 and not hasattr(BaseComm, "_reply_subshell_for")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from notebook_page import Notebook
+
+pytestmark = pytest.mark.soak
 
 Open = Callable[..., Notebook]
 LOOP = "import time\nprint('be' + 'gun')\nwhile True: time.sleep(.01)"
