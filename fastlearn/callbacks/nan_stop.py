@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from fastlearn.callbacks.diagnose import describe_fault
@@ -252,7 +253,8 @@ def _numpy_squares(grad: torch.Tensor) -> Any:
     if grad.dtype != torch.float32 or grad.requires_grad or grad.layout != torch.strided:
         return grad.sum().item()
     flat = grad.numpy().ravel("K")
-    return float(flat.dot(flat))
+    with np.errstate(over="ignore", invalid="ignore"):  # of huge gradients, which are then looked at one by one
+        return float(flat.dot(flat))
 
 
 def _finite_number(value: Any) -> bool:
