@@ -29,7 +29,7 @@ def write_whole(files: Mapping[Path, bytes]) -> None:
             for temp, path in zip(temps, files, strict=True):
                 os.replace(temp, path)
         for folder in {path.parent for path in files}:
-            _sync_folder(folder)
+            sync(folder)
         if interrupt.requested:
             raise KeyboardInterrupt
     finally:
@@ -44,14 +44,16 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last. Windows cannot open a folder, and needs none of this."""
-    with contextlib.suppress(PermissionError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def sync(path: str | os.PathLike[str]) -> None:
+    """Have a file's bytes, or the names in a folder (so that a rename lasts), on the disk."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows cannot open a folder, and needs none of this
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from fastlearn.errors import CheckpointError, near
-from fastlearn.runtime.disk import is_full, lacking
+from fastlearn.runtime.disk import is_full, lacking, sync
 from fastlearn.training.callback import Callback
 from fastlearn.training.recorder import Recorder
 
@@ -54,9 +54,9 @@ def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], meta: dict[st
     try:
         save_file(_own_storage(tensors), temp, metadata={"fastlearn": text})
         temp.chmod(mode)
-        _sync(temp)
+        sync(temp)
         os.replace(temp, path)
-        _sync(path.parent)
+        sync(path.parent)
     except Exception as error:
         temp.unlink(missing_ok=True)  # now, so that what it took counts as free
         missing = lacking(path.parent, sum(tensor.nbytes for tensor in tensors.values()) + len(text))
@@ -238,17 +238,6 @@ def _own_storage(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         own[name] = tensor.clone() if pointer in seen or tensor.untyped_storage().nbytes() != tensor.nbytes else tensor
         seen.add(pointer)
     return own
-
-
-def _sync(path: Path) -> None:
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows cannot open a folder
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _missing(path: Path) -> str:

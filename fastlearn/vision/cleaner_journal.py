@@ -10,6 +10,7 @@ from typing import Any
 
 from fastlearn.errors import DataError
 from fastlearn.paths import Path, printable
+from fastlearn.runtime.disk import sync
 
 NAME = "journal.jsonl"
 FORMAT = 1
@@ -33,7 +34,7 @@ class Journal:
         inside = folder.parent.parent == root  # so that a data set that is moved elsewhere takes its journal along
         at = datetime.now(UTC).isoformat(timespec="microseconds")
         made.write(do="begin", format=FORMAT, at=at, root=None if inside else str(root))
-        sync_folder(folder)
+        sync(folder)
         return made
 
     @classmethod
@@ -92,18 +93,6 @@ class Journal:
     def absolute(self, spelled: str) -> str:
         """A path that is written here, as an absolute one."""
         return os.path.join(self.root, spelled)
-
-
-def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """Have the names in a folder on the disk."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # Windows cannot open a folder
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _whole_lines(handle: int) -> int:

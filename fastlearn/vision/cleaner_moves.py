@@ -15,7 +15,8 @@ from typing import Any
 
 from fastlearn.errors import DataError
 from fastlearn.paths import Path, printable
-from fastlearn.vision.cleaner_journal import NAME, Journal, sync_folder
+from fastlearn.runtime.disk import sync
+from fastlearn.vision.cleaner_journal import NAME, Journal
 
 TRASH = ".trash"  # with a dot: what lists files leaves it out, so it never becomes a class
 FILES = "files"  # the part of a trash folder that mirrors the data
@@ -152,7 +153,7 @@ def _copy_over(source: str, target: str, part: str) -> None:
     finally:
         with suppress(FileNotFoundError):
             os.unlink(temp)
-    sync_folder(folder)
+    sync(folder)
     os.unlink(source)
 
 
