@@ -9,8 +9,6 @@ import numbers
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import torch
-
 from fastlearn.callbacks.progress import in_notebook
 from fastlearn.data.checks import check_dataloaders
 from fastlearn.errors import ConfigError, DataError
@@ -244,10 +242,14 @@ class Fitting(LearnerSetup):
         loader = self._loader(ds_idx, dl)
         if not len(loader):
             raise ConfigError("There is no batch to validate on: the loader is empty.")
-        _check_labels(loader, self.dls.train, self.device)
         state = self._state(self._plan(0, None, loader), as_callbacks(cbs), Recorder())
         with kept_modes(self.model):
-            values = valid_pass(state, self.step)
+            try:
+                values = valid_pass(state, self.step)
+            except TypeError as error:
+                if state.targets:
+                    raise
+                raise DataError(NO_LABELS) from error  # the loss, or a metric, was called without them
         return list(values.values())
 
     def dry_run(self) -> dict[str, float]:
@@ -339,15 +341,6 @@ class Fitting(LearnerSetup):
         if batch is not None:
             preflight(self.model, batch, self.dls.n_inp, self.loss_func, self.metrics, self.task, self.precision)
         self._checked = setup
-
-
-def _check_labels(loader: Any, train: Any, device: torch.device) -> None:
-    """Nothing, unless samples of `loader` have fewer parts than those that were trained on; then DataError."""
-    if loader is train or not hasattr(loader, "dataset"):
-        return
-    found, known = (first_samples(one, device) for one in (loader, train))
-    if found is not None and known is not None and len(found) <= train.n_inp < len(known):
-        raise DataError(NO_LABELS)
 
 
 def check_epochs(n: Any, name: str = "number of epochs") -> int:
