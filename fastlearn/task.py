@@ -148,7 +148,7 @@ def check_n_out(n_out: int, task: Task) -> None:
     vocab = getattr(task, "vocab", None)
     what = f"{task.outputs} classes ({_some(vocab)})" if vocab is not None else f"{task.outputs} numbers a sample"
     raise ConfigError(
-        f"The model has {n_out} outputs, but the data have {what}. Give n_out={task.outputs}, or leave it out to "
+        f"The model has {n_out} output{'s' if n_out != 1 else ''}, but the data have {what}. Give n_out={task.outputs}, or leave it out to "
         "have it taken from dls.c."
     )
 

@@ -13,6 +13,7 @@ from fastlearn.training.callback import Callback
 from fastlearn.training.lr_suggest import Suggestion
 from fastlearn.training.state import TrainState
 
+MIN_STEPS = 8  # suggestions leave out the last five, and need three
 _BETA = 0.98
 
 
@@ -87,5 +88,8 @@ def check_range(start_lr: float, end_lr: float, num_it: int) -> None:
         and 0 < start_lr < end_lr
     ):
         raise ConfigError(f"lr_find needs 0 < start_lr < end_lr, not start_lr={start_lr!r}, end_lr={end_lr!r}.")
-    if not isinstance(num_it, int) or num_it < 2:
-        raise ConfigError(f"lr_find needs a few steps to draw a curve, not num_it={num_it!r}. The default is 100.")
+    if not isinstance(num_it, int) or num_it < MIN_STEPS:
+        raise ConfigError(
+            f"lr_find needs at least {MIN_STEPS} steps for a curve that suggests something, not num_it={num_it!r}. "
+            "The default is 100."
+        )
