@@ -103,7 +103,8 @@ class Dashboard(ProgressCallback):
         view, shell = self._view, self._shell
         if shell is None or not isinstance(view, DashboardView):
             return
-        shell.poll()
+        if not (shell.poll() or view.heard or self.steering.has_wishes or shell.why_not != view.why_not):
+            return
         done = self.steering.act(state)
         try:
             view.interventions(done, state)

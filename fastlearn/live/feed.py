@@ -28,11 +28,10 @@ class Feed:
 
     def new_points(self) -> Points | None:
         """The batches recorded since the last call, or None."""
-        columns = self.recorder.columns(self.sent)
-        n = len(columns[0])
+        n = self.recorder.n_batches - self.sent
         if not n:
             return None
-        points = Points(self.sent, n, _float32(columns).tobytes())
+        points = Points(self.sent, n, self.recorder.packed(self.sent))
         self.sent += n
         return points
 

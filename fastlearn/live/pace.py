@@ -16,7 +16,8 @@ class Pace:
 
     def __init__(self) -> None:
         self._started = self._looked = self._part_started = time.perf_counter()
-        self._batches_before = self._steps_before = 0
+        self._batches_before = self._epochs_before = self._epochs = self._total = 0
+        self._steps = self._valid_total = 0  # batches of an epoch
         self._done = self._done_before = 0
         self._samples_s: float | None = None
 
@@ -24,9 +25,13 @@ class Pace:
         """The story's next fit begins now."""
         self._part_started = time.perf_counter()
         self._done = self._done_before = state.plan.start_epoch * _epoch_batches(state)  # by the fit that it resumes
-        story = state.plan.story
-        epochs = sum(n for _, n in story.parts[: story.index])
-        self._batches_before, self._steps_before = epochs * _epoch_batches(state), epochs * state.plan.steps_per_epoch
+        plan, story = state.plan, state.plan.story
+        self._epochs_before = sum(n for _, n in story.parts[: story.index])
+        self._epochs = sum(n for _, n in story.parts)
+        self._batches_before = self._epochs_before * _epoch_batches(state)
+        self._total = self._epochs * _epoch_batches(state)
+        self._steps = plan.steps_per_epoch
+        self._valid_total = len(plan.valid) if plan.valid is not None else 0
 
     def pause(self, seconds: float) -> None:
         """Time that passed without a batch counts for nothing."""
@@ -36,33 +41,31 @@ class Pace:
 
     def progress(self, state: TrainState) -> dict[str, Any]:
         """Where the story is: epochs, steps and validation batches; seconds gone and left; pictures a second."""
-        plan, story, now = state.plan, state.plan.story, time.perf_counter()
-        total_epochs = sum(n for _, n in story.parts)
-        at_end = state.fit_step == plan.n_steps and state.training
-        in_epoch = state.batch_index + 1 if not at_end else _epoch_batches(state)
+        plan, now = state.plan, time.perf_counter()
+        in_training, an_epoch = self._steps, self._steps + self._valid_total
+        at_end = state.training and state.fit_step == plan.n_steps
         valid_done = 0 if state.training else state.batch_index + 1
-        done = state.fit_epoch * _epoch_batches(state) + (
-            in_epoch if state.training else plan.steps_per_epoch + valid_done
-        )
-        total = total_epochs * _epoch_batches(state) - self._batches_before
+        in_epoch = an_epoch if at_end else in_training + valid_done if valid_done else state.batch_index + 1
+        done = state.fit_epoch * an_epoch + in_epoch
+        total = self._total - self._batches_before
         self._note_speed(state, done, now)
         here = done - self._done_before
         left = (now - self._part_started) / here * max(0, total - done) if here else None
         steps = state.fit_step + (1 if state.training and not at_end else 0)
         return {
-            "epoch": min(sum(n for _, n in story.parts[: story.index]) + state.fit_epoch + 1, total_epochs),
-            "epochs": total_epochs,
-            "part": story.index,
-            "step": self._steps_before + min(steps, plan.n_steps),
-            "steps_total": total_epochs * plan.steps_per_epoch,
+            "epoch": min(self._epochs_before + state.fit_epoch + 1, self._epochs),
+            "epochs": self._epochs,
+            "part": plan.story.index,
+            "step": self._epochs_before * in_training + min(steps, plan.n_steps),
+            "steps_total": self._epochs * in_training,
             "phase": state.phase,
             "valid_done": valid_done,
-            "valid_total": len(plan.valid) if plan.valid is not None else 0,
+            "valid_total": self._valid_total,
             "seconds": now - self._started,
             "left_s": left,
             "images_s": self._samples_s,
             "done": self._batches_before + done,
-            "total": self._batches_before + total,
+            "total": self._total,
         }
 
     def _note_speed(self, state: TrainState, done: int, now: float) -> None:

@@ -9,6 +9,7 @@ the kernel runs it after the cell, or drops it if the cell fails, as it always d
 from __future__ import annotations
 
 import asyncio
+import select
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 NO_CLICKS = "Clicks cannot reach this kernel while a cell runs: use ■ Interrupt to stop."
+_LOOKS = 10  # of which one asks the socket itself
 _COMMS = {"comm_open", "comm_msg", "comm_close"}
 _QUESTIONS = {"comm_info_request", "kernel_info_request"}  # a reloaded page waits for these before it shows anything
 
@@ -38,15 +40,19 @@ class ShellPoll:
         self.why_not: str | None = None
         self._kernel, self._stream = _kernel_and_stream()
         self._taken: list[Any] | None = None  # a message that was read and is not handled yet
+        self._looks, self._file = _LOOKS, None
         if self._kernel is None:
             self.why_not = NO_CLICKS
+        elif hasattr(select, "poll"):  # not on Windows
+            self._file = select.poll()
+            self._file.register(self._stream.socket.fileno(), select.POLLIN)
 
     def poll(self) -> int:
         """Handle the waiting widget messages now, and say how many; a few microseconds when nothing waits.
 
         Their handlers run here. Errors in them go to the kernel's log, as elsewhere; an interrupt goes to the caller.
         """
-        if self._kernel is None or not _in_main_thread() or not _something_waits(self._stream):
+        if self._kernel is None or not _in_main_thread() or not self._may_wait():
             return 0
         if not self._in_the_kernels_loop():
             return 0
@@ -75,6 +81,7 @@ class ShellPoll:
         """See that the kernel goes on by itself: what waits runs when the cell ends, in the order in which it came."""
         if self._stream is None or not _in_main_thread():
             return
+        self._looks = _LOOKS
         with interrupt_waits():
             if self._taken is not None:  # an interrupt came between reading and handling
                 taken, self._taken = self._taken, None
@@ -82,6 +89,18 @@ class ShellPoll:
             if _something_waits(self._stream):
                 # A socket tells of a message once. Reading it here used that up, so the stream must look by itself.
                 self._stream.on_recv(self._stream._recv_callback, copy=False)
+
+    def _may_wait(self) -> bool:
+        """False if nothing waits. Most times a look at the socket's file will do, which is several times cheaper.
+
+        The file tells of a message once, and not if the socket was used since; so the socket itself is asked at first,
+        after each message, and now and then.
+        """
+        self._looks += 1
+        if self._looks < _LOOKS and self._file is not None and not self._file.poll(0):
+            return False
+        self._looks = 0
+        return _something_waits(self._stream)
 
     def _in_the_kernels_loop(self) -> bool:
         """False inside a loop of the user's own, to which the kernel's queue must not be tied."""

@@ -45,7 +45,7 @@ class DashboardView:
         self._best_loss = math.inf
         self._best_row: int | None = None
         self._next_rows = 0.0
-        self._wants_snapshot = self._heard = False
+        self._wants_snapshot = self.heard = False
         self._notices: deque[str] = deque()
         self._deeds: list[Message] = []
         self._pace = Pace()
@@ -135,7 +135,7 @@ class DashboardView:
 
     def wish(self, content: Message) -> None:
         """Called for each message from the page, perhaps on another thread: only notes what is wished."""
-        what, self._heard = content.get("do"), True
+        what, self.heard = content.get("do"), True
         if what == "hello":
             self._wants_snapshot = True
         elif what in ("stop", "skip_validation", "pause", "resume"):
@@ -158,7 +158,7 @@ class DashboardView:
 
     def answer(self) -> bool:
         """Send what the page has asked for; on the training's own thread. True if it has said anything."""
-        heard, self._heard = self._heard, False
+        heard, self.heard = self.heard, False
         while self._notices:
             self._send({"kind": "notice", "message": self._notices.popleft()})
         if self._wants_snapshot:

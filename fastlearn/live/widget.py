@@ -9,6 +9,8 @@ from typing import Any
 import anywidget
 import traitlets
 
+from fastlearn.live.line import DirectLine
+
 _STATIC = Path(__file__).parent / "static"
 
 
@@ -27,6 +29,7 @@ class DashboardWidget(anywidget.AnyWidget):
     def __init__(self, title: str, on_wish: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(title=title)
         self._on_wish = on_wish
+        self._line = DirectLine.to(self.comm)
         self.on_msg(self._receive)
 
     @property
@@ -37,7 +40,10 @@ class DashboardWidget(anywidget.AnyWidget):
     def send(self, content: Any, buffers: Any = None) -> None:
         if self.is_closed:  # ipywidgets would drop the message, and nobody would see the training any more
             raise RuntimeError("its widget was closed")
-        super().send(content, buffers)
+        if self._line is not None:
+            self._line.send(content, buffers)
+        else:
+            super().send(content, buffers)
 
     def close(self) -> None:
         """Ends the widget and the layout that it owns; a notebook saved by nbclient keeps no script of it."""

@@ -157,6 +157,12 @@ class Recorder:
         # A view of an array that still grows would forbid it to; the copy lets go of it at once.
         return [np.asarray(column)[start:].copy() for column in (self._raw, self._smooth, self._lrs, self._moms)]
 
+    def packed(self, start: int) -> bytes:
+        """The same as float32, one column after the other; cheaper, for a live view that asks some times a second."""
+        self._flush()
+        rates = array("f", self._lrs[start:]), array("f", self._moms[start:])
+        return b"".join(column.tobytes() for column in (self._raw[start:], self._smooth[start:], *rates))
+
     def history(self) -> pd.DataFrame:
         """One row an epoch of the learner's life: fit, epoch, train_loss, valid_loss, the metrics, time in seconds."""
         import pandas as pd

@@ -46,6 +46,11 @@ class Steering:
         self._refusals: list[str] = []
         self._unscheduled: list[float] | None = None
 
+    @property
+    def has_wishes(self) -> bool:
+        """True while something waits to be carried out."""
+        return bool(self._wishes)
+
     def ask(self, what: Deed) -> None:
         """Wish to stop, skip the rest of the validation, pause or resume."""
         self._wishes.append((what, math.nan))
