@@ -173,10 +173,14 @@ class WorkerFailed(RuntimeError):
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """The environment that every contestant shares: threads, waiting, no display, this folder's modules."""
+    """The environment that every contestant shares: threads, waiting, no display, this folder's modules.
+
+    Python keeps what it has compiled, as it does for a user, even where this shell has forbidden it: otherwise a
+    checkout would be compiled anew at each import, and the installed peers never.
+    """
     path = os.pathsep.join([str(HERE.parent), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",
