@@ -8,6 +8,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BENCH_BIN := .venv-bench/bin
+# Two processes, each with one thread: a file's tests stay together, in their order.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 --dist loadfile --nbval-lax
 
 .PHONY: demo test soak browser lint lab bench clean
 
@@ -15,10 +17,10 @@ demo: .venv/.ready-demo
 	$(BIN)/fastlearn demo
 
 test: lint browser
-	$(BIN)/python -m pytest -rs --nbval-lax tests $(wildcard notebooks)
+	$(TEST) tests $(wildcard notebooks)
 
 soak: lint browser
-	$(BIN)/python -m pytest -rs -m "soak or not soak" --nbval-lax tests $(wildcard notebooks)
+	$(TEST) -m "soak or not soak" tests $(wildcard notebooks)
 
 browser:  # the dashboard's tests drive a real one; without it they are left out, and the last lines say so
 	@command -v chromium chromium-browser google-chrome > /dev/null || \

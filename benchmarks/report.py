@@ -76,16 +76,16 @@ def summarise(
 
 def table(report: Mapping[str, Any]) -> str:
     """The report as a Markdown table: one line a contestant, and for each figure median, ratio and difference."""
-    reference, differences = report["reference"], report["differences"]
+    reference, differences, alone = report["reference"], report["differences"], report.get("alone", [])
     rows = [["contestant"]]
     for figure, unit in report["units"].items():
-        rows[0] += [f"{figure}, {unit}"] + ([] if figure in report["alone"] else [f"× {reference}"])
+        rows[0] += [f"{figure}, {unit}"] + ([] if figure in alone else [f"× {reference}"])
         rows[0] += [f"over {reference}, {unit}"] if figure in differences else []
     for name, figures in report["contestants"].items():
         rows.append([name])
         for figure in report["units"]:
             found = cells(figures.get(figure, {}), figure in differences)
-            rows[-1] += found[:1] if figure in report["alone"] else found
+            rows[-1] += found[:1] if figure in alone else found
     return "\n".join(markdown(rows))
 
 
