@@ -11,12 +11,17 @@ tenth, round after round, by where their memory happens to lie; the row `plain` 
 `plain` is the loop that one would write by hand, with fastlearn's own Adam and parameter groups and with learning rate
 and momentum set before every step: what fastlearn's loop adds is the difference to it. `plain torch` is the same loop
 around `torch.optim.AdamW(fused=True)`, `plain default` around torch's Adam as it comes.
+
+Every library keeps the training loss of each step and sets the rate by a schedule, with what it has for that; none
+draws. Lightning and Ignite get the fused AdamW, which they do not choose by themselves; Keras has its own Adam.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import math
+import os
 import statistics
 import time
 from array import array
@@ -167,6 +172,78 @@ def fastai(options: argparse.Namespace) -> Round:
     return marginal(fit)
 
 
+def lightning(options: argparse.Namespace) -> Round:
+    import warnings
+
+    import lightning as L
+
+    class Classifier(L.LightningModule):
+        def __init__(self, n_steps: int) -> None:
+            super().__init__()
+            self.model, self.n_steps = make_model(), n_steps
+
+        def training_step(self, batch: Batch) -> Tensor:
+            x, y = batch
+            loss = F.cross_entropy(self.model(x), y)
+            self.log("train_loss", loss)
+            return loss
+
+        def configure_optimizers(self) -> dict[str, object]:
+            optimizer = torch.optim.AdamW(self.parameters(), lr=LR_MAX, fused=True)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR_MAX, total_steps=self.n_steps + 1)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    def fit(batches: Stamped) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer = L.Trainer(
+                max_epochs=1,
+                accelerator="cpu",
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            trainer.fit(Classifier(len(batches)), batches)
+
+    return marginal(fit)
+
+
+def ignite(options: argparse.Namespace) -> Round:
+    from ignite.engine import Events, create_supervised_trainer
+    from ignite.metrics import RunningAverage
+
+    def fit(batches: Stamped) -> None:
+        model = make_model()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=LR_MAX, fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR_MAX, total_steps=len(batches) + 1)
+        trainer = create_supervised_trainer(model, optimizer, F.cross_entropy)
+        RunningAverage(output_transform=lambda loss: loss).attach(trainer, "loss")
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: schedule.step())
+        trainer.run(batches, max_epochs=1)
+
+    return marginal(fit)
+
+
+def keras(options: argparse.Namespace) -> Round:
+    os.environ["KERAS_BACKEND"] = "torch"
+    import keras
+
+    def fit(batches: Stamped) -> None:
+        torch.manual_seed(0)
+        model = keras.Sequential(
+            [keras.layers.Input((784,)), keras.layers.Dense(128, activation="relu"), keras.layers.Dense(10)]
+        )
+        schedule = keras.optimizers.schedules.CosineDecay(LR_MAX, len(batches))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.Adam(schedule), loss)
+        model.fit(iter(batches), steps_per_epoch=len(batches), epochs=1, verbose=0)
+
+    return marginal(fit)
+
+
 MEASURE = Measure(
     name="step_overhead",
     title="Cost of one training step, marginal between 400 and 4000 steps (MLP 784-128-10, batch 64)",
@@ -176,6 +253,9 @@ MEASURE = Measure(
         "plain default": Contestant(plain_default),
         "fastlearn": Contestant(fastlearn),
         "fastai": Contestant(fastai, PEERS),
+        "lightning": Contestant(lightning, PEERS),
+        "ignite": Contestant(ignite, PEERS),
+        "keras": Contestant(keras, PEERS),
     },
     units={"over": "µs", "cpu": "µs", "wall": "µs"},
     scale={"over": 1e6, "cpu": 1e6, "wall": 1e6},
