@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from fastlearn.errors import ConfigError, near
+from fastlearn.options import checked_list, found
+
 T = TypeVar("T")
 _SHOWN = 10
 
@@ -184,11 +187,25 @@ class Vocab(L[Any]):
     """
 
     def __init__(self, classes: Iterable[Any] = ()) -> None:
-        super().__init__(list(classes))
+        super().__init__(checked_list(classes, "classes", "classes, such as ['cat', 'dog']"))
         self.o2i: dict[Any, int] = self.val2idx()
 
     def __iter__(self) -> Iterator[Any]:
         return super().__iter__()
 
+    def __getitem__(self, index: Any) -> Any:
+        """The class of a code; ConfigError for a code that none has, and for a class in place of its code."""
+        try:
+            return super().__getitem__(index)
+        except (IndexError, TypeError, ValueError) as error:
+            raise ConfigError(_no_class(self, index)) from error
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Vocab, (list(self),)
+
+
+def _no_class(vocab: Vocab, index: object) -> str:
+    if index in list(vocab):
+        return f"vocab[…] gives the class of a number, and {index!r} is a class. Its number is vocab.o2i[{index!r}]."
+    wish = f"There is no class {found(index)}: {len(vocab)} classes have the numbers 0 to {len(vocab) - 1}, such as"
+    return f"{wish} vocab[0], and vocab.o2i gives the number of each.{near(str(index), vocab)}"

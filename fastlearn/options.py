@@ -77,6 +77,27 @@ def checked_number(value: Any, name: str, usual: float) -> Any:
     return value
 
 
+def checked_count(value: Any, name: str) -> int | None:
+    """`value`, if it is a whole number from 1, or None; ConfigError otherwise."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if value is not None and (not whole or value < 1):
+        raise ConfigError(f"{name} is a whole number from 1, not {found(value)}.")
+    return None if value is None else int(value)
+
+
+def checked_figsize(figsize: Any) -> tuple[float, float] | None:
+    """`figsize`, if it is a width and a height, or None; ConfigError otherwise."""
+    if figsize is None:
+        return None
+    sides = figsize if isinstance(figsize, (tuple, list, np.ndarray)) else ()
+    if len(sides) != 2 or not all(isinstance(side, Real) and 0 < float(side) < np.inf for side in sides):
+        side = f"{figsize:g}" if isinstance(figsize, Real) and not isinstance(figsize, bool) else "8"
+        raise ConfigError(
+            f"figsize is the width and the height in inches, not {found(figsize)}. Type figsize=({side}, {side})."
+        )
+    return float(sides[0]), float(sides[1])
+
+
 def checked_flag(flag: Any, name: str) -> bool:
     """`flag` as a bool; ConfigError for what is neither true nor false."""
     if not isinstance(flag, (bool, int, np.bool_)):

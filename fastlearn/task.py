@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fastlearn.errors import ConfigError, DataError
 from fastlearn.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
+from fastlearn.options import checked_number, found
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class Classification(Task):
 
     vocab: Sequence[Any]
     name: ClassVar[str] = "classification"
+
+    def __post_init__(self) -> None:
+        _check_vocab(self.vocab)
 
     @property
     def n_out(self) -> int:
@@ -79,6 +83,10 @@ class MultiLabel(Task):
     vocab: Sequence[Any]
     thresh: float = 0.5
     name: ClassVar[str] = "multilabel"
+
+    def __post_init__(self) -> None:
+        _check_vocab(self.vocab)
+        checked_number(self.thresh, "thresh", 0.5)
 
     @property
     def n_out(self) -> int:
@@ -148,9 +156,14 @@ def check_n_out(n_out: int, task: Task) -> None:
     vocab = getattr(task, "vocab", None)
     what = f"{task.outputs} classes ({_some(vocab)})" if vocab is not None else f"{task.outputs} numbers a sample"
     raise ConfigError(
-        f"The model has {n_out} output{'s' if n_out != 1 else ''}, but the data have {what}. Give n_out={task.outputs}, or leave it out to "
-        "have it taken from dls.c."
+        f"The model has {n_out} output{'s' if n_out != 1 else ''}, but the data have {what}. Give "
+        f"n_out={task.outputs}, or leave it out to have it taken from dls.c."
     )
+
+
+def _check_vocab(vocab: Any) -> None:
+    if isinstance(vocab, (str, bytes, Mapping)) or not isinstance(vocab, Sized):
+        raise ConfigError(f"vocab is a list of classes, such as ['cat', 'dog'], not {found(vocab)}.")
 
 
 def _not_empty(targets: Tensor) -> None:

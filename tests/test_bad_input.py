@@ -54,6 +54,22 @@ CASES = {
 }
 
 
+def boom(outputs, targets):
+    raise KeyError("zz")
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (boom, r"^The metric boom does not take .*: KeyError: 'zz'$"),
+        (lambda o: 1.0, "^The metric does not take the"),
+    ],
+)
+def test_a_metric_that_fails_is_named_once(metric, words):
+    with pytest.raises(ConfigError, match=words):
+        learner(metrics=metric).fit(1)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_options(case):
     call, words = CASES[case]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastlearn.errors import ConfigError
 from fastlearn.lists import L, Vocab
 
 
@@ -75,3 +76,23 @@ def test_vocab() -> None:
     assert vocab[torch.where(torch.tensor([1.0, 0, 1]) == 1)[0]] == ["cat", "fox"] and vocab[torch.tensor(1)] == "dog"
     again = pickle.loads(pickle.dumps(vocab))
     assert type(again) is Vocab and again == vocab and again.o2i == vocab.o2i
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ("fix", r"There is no class 'fix': 3 classes have the numbers 0 to 2, .*Did you mean 'fox'"),
+        (3, "There is no class 3: 3 classes have the numbers 0 to 2"),
+        ("dog", r"'dog' is a class. Its number is vocab\.o2i\['dog'\]"),
+        (None, "There is no class None"),
+        ([9], r"There is no class \[9\]"),
+    ],
+)
+def test_no_class_of_that_number(index: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Vocab(["cat", "dog", "fox"])[index]
+
+
+def test_classes_that_are_no_list() -> None:
+    with pytest.raises(ConfigError, match="classes is a list of classes, such as .*, not 3"):
+        Vocab(3)  # type: ignore[arg-type]

@@ -16,14 +16,20 @@ import torch
 from fastlearn.callbacks.early_stopping import EarlyStoppingCallback
 from fastlearn.callbacks.ema import EMA
 from fastlearn.callbacks.mixup import MixUp
-from fastlearn.data.block import DataBlock
+from fastlearn.callbacks.tracker import TrackerCallback
+from fastlearn.data.block import CategoryBlock, DataBlock
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.dataset import Datasets
+from fastlearn.data.download import untar_data
 from fastlearn.data.foreign import ForeignLoader
+from fastlearn.data.loaders import DataLoader
+from fastlearn.data.split import RandomSplitter
 from fastlearn.errors import ConfigError
 from fastlearn.interpret.classification import ClassificationInterpretation
 from fastlearn.metrics import Dice, F1Score, R2Score, accuracy, as_metric, top_k_accuracy
 from fastlearn.options import (
+    checked_count,
+    checked_figsize,
     checked_flag,
     checked_function,
     checked_list,
@@ -34,6 +40,7 @@ from fastlearn.options import (
 )
 from fastlearn.training.optimizer import Adam
 from fastlearn.training.optimizers_extra import Lamb
+from fastlearn.training.schedule import SchedCos, combine_scheds
 from fastlearn.vision.augment import Brightness, Dihedral, Normalize, aug_transforms
 from fastlearn.vision.plot import show_image, show_images
 from fastlearn.vision.transforms import CropPad, RandomResizedCrop, Resize
@@ -98,6 +105,16 @@ def test_what_other_libraries_call_it() -> None:
         (lambda: checked_list("abc", "labels", "classes"), "labels is a list of classes, not 'abc'."),
         (lambda: checked_list(np.zeros(()), "labels", "classes"), "labels is a list of classes, not array(0.)."),
         (lambda: checked_function(np.zeros(99), "func"), "func is a function, not a ndarray."),
+        (lambda: checked_count(0, "nrows"), "nrows is a whole number from 1, not 0."),
+        (lambda: checked_count("2", "nrows"), "nrows is a whole number from 1, not '2'."),
+        (
+            lambda: checked_figsize(12),
+            "figsize is the width and the height in inches, not 12. Type figsize=(12, 12).",
+        ),
+        (
+            lambda: checked_figsize((12, None)),
+            "figsize is the width and the height in inches, not (12, None). Type figsize=(8, 8).",
+        ),
     ],
 )
 def test_values_of_a_wrong_sort(call: Callable[[], object], message: str) -> None:
@@ -119,6 +136,8 @@ def test_values_of_the_right_sort() -> None:
     assert checked_list((i for i in "ab"), "x", "y") == ["a", "b"] and checked_list(np.arange(2), "x", "y") == [0, 1]
     assert checked_path(Path("a"), "x") == Path("a") and checked_function(len, "x") is len
     assert checked_number(np.float32(1), "x", 2) == 1
+    assert checked_count(None, "x") is None and checked_count(np.int64(3), "x") == 3
+    assert checked_figsize(None) is None and checked_figsize([3, 2.5]) == (3, 2.5)
     assert found("two\nlines") == "'two\\nlines'"
 
 
@@ -140,6 +159,20 @@ def test_values_of_the_right_sort() -> None:
         (lambda: EMA(decy=0.9), "EMA has no option 'decy'. Did you mean 'decay'"),
         (lambda: MixUp(alfa=0.9), "MixUp has no option 'alfa'. Did you mean 'alpha'"),
         (lambda: EarlyStoppingCallback(patiense=2), "Did you mean 'patience'"),
+        (lambda: TrackerCallback(moniter="x"), "TrackerCallback has no option 'moniter'. Did you mean 'monitor'"),
+        (lambda: DataBlock(item_tfm=1), "DataBlock has no option 'item_tfm'. Did you mean 'item_tfms'"),
+        (lambda: DataBlock().new(batch_tfm=1), "DataBlock.new has no option 'batch_tfm'. Did you mean 'batch_tfms'"),
+        (lambda: DataBlock().summary([1], bz=1), "DataBlock.summary has no option 'bz'. It takes source, bs, show_b"),
+        (lambda: DataLoader([1], shufle=True), "DataLoader has no option 'shufle'. Did you mean 'shuffle'"),
+        (
+            lambda: DataLoader([1]).show_batch(maxn=1),
+            "DataLoader.show_batch has no option 'maxn'. Did you mean 'max_n'",
+        ),
+        (lambda: SchedCos(start=1, ends=0), "SchedCos has no option 'ends'. Did you mean 'end'"),
+        (lambda: combine_scheds(pct=1), "combine_scheds has no option 'pct'. Did you mean 'pcts'"),
+        (lambda: RandomSplitter(valid_pc=0.1), "RandomSplitter has no option 'valid_pc'. Did you mean 'valid_pct'"),
+        (lambda: CategoryBlock(vocb=[1]), "CategoryBlock has no option 'vocb'. Did you mean 'vocab'"),
+        (lambda: untar_data(ulr="x"), "untar_data has no option 'ulr'. Did you mean 'url'"),
         (lambda: F1Score(avg="macro"), "F1Score has no option 'avg'. Did you mean 'average'"),
         (lambda: R2Score(axis=1), "R2Score has no option 'axis'. It takes none."),
         (lambda: Dice(axes=1), "Dice has no option 'axes'. Did you mean 'axis'"),
@@ -148,7 +181,7 @@ def test_values_of_the_right_sort() -> None:
         (lambda: partial(Adam, momm=0.9)([WEIGHT]), "Adam has no option 'momm'. Did you mean 'mom'"),
         (lambda: Lamb([WEIGHT], sqr_mon=0.9), "Lamb has no option 'sqr_mon'. Did you mean 'sqr_mom'"),
         (lambda: DataLoaders([], [], pth="."), "DataLoaders has no option 'pth'. Did you mean 'path'"),
-        (lambda: DataLoaders([1], [1]).show_batch(maxn=1), "show_batch has no option 'maxn'. Did you mean 'max_n'"),
+        (lambda: DataLoaders([1], [1]).show_batch(maxn=1), "show_batch has no option 'maxn'. Did you mean 'max_"),
         (lambda: INTERP.plot_top_losses(9, nrow=1), "plot_top_losses has no option 'nrow'. Did you mean 'nrows'"),
         (lambda: INTERP.plot_confusion_matrix(normalise=True), "no option 'normalise'. Did you mean 'normalize'"),
         (lambda: INTERP.most_confused(min_value=2), "most_confused has no option 'min_value'. Did you mean 'min_val'"),

@@ -70,3 +70,10 @@ def test_the_models_outputs_must_fit():
 def test_tasks_are_frozen():
     with pytest.raises(AttributeError):
         PETS.vocab = []
+
+
+@pytest.mark.parametrize("vocab", [None, 3, "cat", {"cat": 0}, list])
+def test_a_vocab_is_a_list_of_classes(vocab):
+    for task in (Classification, MultiLabel):
+        with pytest.raises(ConfigError, match="vocab is a list of classes, such as"):
+            task(vocab)

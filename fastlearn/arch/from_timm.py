@@ -26,7 +26,7 @@ def check_timm_name(name: str) -> None:
     if not timm.is_model(base):
         raise ConfigError(
             f"Unknown arch {name!r}: a string names a timm architecture.{near(base, timm.list_models())} "
-            'timm.list_models("*resnet*") lists them.'
+            'To list them: import timm; timm.list_models("*resnet*").'
         )
     if tag:
         known = [other for other in timm.list_pretrained(f"{base}.*") if other.startswith(f"{base}.")]

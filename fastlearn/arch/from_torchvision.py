@@ -23,6 +23,11 @@ def torchvision_network(name: str, pretrained: bool, weights: Any, options: dict
     """torchvision's `name`, whole; its weights are random, out of a file, or an entry of torchvision's enum."""
     import torchvision
 
+    if "pretrained" in options:
+        raise ConfigError(
+            f"{name} takes weights=…, not pretrained. For a learner give the function itself, without brackets: "
+            f"vision_learner(dls, {name}, pretrained={bool(options['pretrained'])})."
+        )
     network: nn.Module = torchvision.models.get_model(name, weights=None, **options)
     if not pretrained:
         return network

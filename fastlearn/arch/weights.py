@@ -19,6 +19,7 @@ from fastlearn.arch.from_timm import check_timm_name, timm_config, timm_network
 from fastlearn.arch.from_torchvision import is_torchvision, torchvision_entry, torchvision_network
 from fastlearn.arch.weights_file import is_weights_file, load_into, read_state_dict
 from fastlearn.errors import ConfigError
+from fastlearn.options import found
 
 Library = Literal["torchvision", "timm", "callable"]
 Arch = str | Callable[..., nn.Module]
@@ -67,11 +68,13 @@ def resolve_arch(arch: Arch | ArchRef) -> ArchRef:
         return ArchRef("timm", arch)
     if isinstance(arch, nn.Module):
         raise ConfigError(
-            f"arch is a finished {type(arch).__name__}. Expected a function that makes one, such as resnet18, or a "
-            "timm name. For a network of your own use Learner(dls, model)."
+            f"arch is a finished {type(arch).__name__}. Expected a function that makes one, without brackets, such as "
+            "resnet18, or a timm name. For a network of your own use Learner(dls, model)."
         )
     if not callable(arch):
-        raise ConfigError(f'Unknown arch {arch!r}. Expected a function such as resnet18, or a timm name ("resnet18").')
+        raise ConfigError(
+            f'Unknown arch {found(arch)}. Expected a function such as resnet18, or a timm name ("resnet18").'
+        )
     name, module = getattr(arch, "__name__", type(arch).__name__), getattr(arch, "__module__", "") or ""
     if (module.startswith("torchvision.models.") or module == f"{__package__}.models") and is_torchvision(name):
         return ArchRef("torchvision", name)

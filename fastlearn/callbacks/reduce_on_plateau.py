@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastlearn.callbacks.say import say
 from fastlearn.callbacks.tracker import Compare, TrackerCallback, check_patience, finished_epoch
 from fastlearn.errors import ConfigError
-from fastlearn.options import named_options
+from fastlearn.options import checked_number, named_options
 from fastlearn.training.hypers import get_hypers, set_hypers
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ class ReduceLROnPlateau(TrackerCallback):
         factor: float = 10.0, min_lr: float = 0.0, reset_on_fit: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(monitor, comp, min_delta, reset_on_fit)
-        if not (math.isfinite(factor) and factor > 1):
+        if not 1 < checked_number(factor, "factor", 10) < math.inf:
             raise ConfigError(f"factor={factor} would not lower the rate, which it divides: give a number above 1.")
-        if not (math.isfinite(min_lr) and min_lr >= 0):
+        if not 0 <= checked_number(min_lr, "min_lr", 1e-6) < math.inf:
             raise ConfigError(f"min_lr={min_lr} must be a number from 0.")
         self.patience, self.factor, self.min_lr = check_patience(patience), float(factor), float(min_lr)
         self.wait, self.scale = 0, 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import torch
 from fastlearn.callbacks.say import say
 from fastlearn.callbacks.tracker import Compare, TrackerCallback, finished_epoch
 from fastlearn.errors import ConfigError
-from fastlearn.options import named_options
+from fastlearn.options import checked_flag, found, named_options
 from fastlearn.training.checkpoint import (
     checkpoint_path,
     fitting_weights,
@@ -44,11 +45,13 @@ class SaveModelCallback(TrackerCallback):
         every_epoch: bool | int = False, at_end: bool = False, with_opt: bool = False, reset_on_fit: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(monitor, comp, min_delta, reset_on_fit)
-        if every_epoch < 0:
-            raise ConfigError(f"every_epoch={every_epoch} must be True, False or a number of epochs from 1.")
-        if not fname:
-            raise ConfigError("fname is empty; give a name for the file, such as fname='best'.")
-        self.fname, self.every_epoch, self.at_end, self.with_opt = str(fname), int(every_epoch), at_end, with_opt
+        if not isinstance(every_epoch, int) or every_epoch < 0:
+            raise ConfigError(f"every_epoch={found(every_epoch)} must be True, False or a number of epochs from 1.")
+        if not isinstance(fname, (str, os.PathLike)) or not str(fname):
+            what = "empty" if fname == "" else found(fname)
+            raise ConfigError(f"fname is {what}; give a name for the file, such as fname='best'.")
+        self.fname, self.every_epoch = str(fname), int(every_epoch)
+        self.at_end, self.with_opt = checked_flag(at_end, "at_end"), checked_flag(with_opt, "with_opt")
         self.last_saved_path: Path | None = None
 
     def before_fit(self, state: TrainState) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastlearn.errors import ConfigError, near
+from fastlearn.options import checked_flag, checked_function, checked_number, found, named_options
 from fastlearn.training.callback import Callback
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class TrackerCallback(Callback):
 
     order = 50
 
+    @named_options
     def __init__(
         self,
         monitor: str = "valid_loss",
@@ -38,12 +40,16 @@ class TrackerCallback(Callback):
         min_delta: float = 0.0,
         reset_on_fit: bool = True,
     ) -> None:
-        if not (math.isfinite(min_delta) and min_delta >= 0):
+        if not isinstance(monitor, str):
+            raise ConfigError(f"monitor is a name such as 'valid_loss' or 'accuracy', not {found(monitor)}.")
+        if not 0 <= checked_number(min_delta, "min_delta", 0.001) < math.inf:
             raise ConfigError(f"min_delta={min_delta} must be a number from 0: the least change that counts as better.")
-        self.monitor, self.min_delta, self.reset_on_fit = monitor, float(min_delta), reset_on_fit
-        self.comp: Compare = comp if comp is not None else (np.less if less_is_better(monitor) else np.greater)
-        # Tried once instead of asking for np.less itself: `operator.lt` or a lambda tells its direction the same way.
-        self._sign = 1.0 if bool(self.comp(0.0, 1.0)) else -1.0
+        self.monitor, self.min_delta = monitor, float(min_delta)
+        self.reset_on_fit = checked_flag(reset_on_fit, "reset_on_fit")
+        self.comp: Compare = np.less if less_is_better(monitor) else np.greater
+        if comp is not None:
+            self.comp = checked_function(comp, "comp")
+        self._sign = _direction(self.comp)
         self.best, self.best_epoch, self.new_best = self._sign * math.inf, -1, False
 
     def before_fit(self, state: TrainState) -> None:
@@ -66,6 +72,15 @@ class TrackerCallback(Callback):
         self.best_epoch = int(state["best_epoch"])
 
 
+def _direction(comp: Compare) -> float:
+    """1 where less is better, -1 where more is: tried, so that `operator.lt` or a lambda tells it as `np.less` does."""
+    try:
+        return 1.0 if bool(comp(0.0, 1.0)) else -1.0
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"comp says of two numbers whether the first is better, as np.less does: {why}.") from error
+
+
 def less_is_better(name: str) -> bool:
     """True for the names of losses, errors and regression metrics, of which less is better."""
     return "loss" in name or "error" in name or name in _LESS_IS_BETTER
@@ -79,7 +94,7 @@ def finished_epoch(state: TrainState) -> int:
 def check_patience(patience: int) -> int:
     """`patience` when it is a whole number from 1; raises ConfigError otherwise."""
     if not isinstance(patience, int) or isinstance(patience, bool) or patience < 1:
-        raise ConfigError(f"patience={patience!r} must be a whole number of epochs from 1.")
+        raise ConfigError(f"patience={found(patience)} must be a whole number of epochs from 1.")
     return patience
 
 

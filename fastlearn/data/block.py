@@ -46,6 +46,7 @@ class DataBlock:
     >>> dls = pets.dataloaders("pets", bs=32)
     """
 
+    @named_options
     def __init__(
         self,
         blocks: Any = None,
@@ -74,6 +75,7 @@ class DataBlock:
         self.item_tfms = with_defaults(self._default_item, as_tuple(item_tfms))
         self.batch_tfms = with_defaults(self._default_batch, as_tuple(batch_tfms))
 
+    @named_options
     def new(self, item_tfms: Any = None, batch_tfms: Any = None) -> DataBlock:
         """The same block with these transforms instead of the ones given before."""
         return DataBlock(
@@ -132,6 +134,7 @@ class DataBlock:
                 )
         return sides
 
+    @named_options
     def datasets(self, source: Any, verbose: bool = False) -> Datasets:
         """The sides of the split as data sets, with labels read and checked but no file opened."""
         say = print if checked_flag(verbose, "verbose") else _say_nothing
@@ -230,6 +233,7 @@ class DataBlock:
             seed=seed,
         )
 
+    @named_options
     def summary(self, source: Any, bs: int = 4, show_batch: bool = False) -> None:
         """Print what happens to a real sample at each step, then to a batch; a step that fails is named, and raises."""
         from fastlearn.data.summary import summarise

@@ -15,6 +15,7 @@ from fastlearn.data.part import WrongName, check_wrong_name
 from fastlearn.data.report import FILE_FAULTS, Finding, Report, Severity, counted, shown
 from fastlearn.errors import DataError
 from fastlearn.lists import L
+from fastlearn.options import named_options
 from fastlearn.paths import Path, not_listed, siblings_like
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Entry(NamedTuple):
     wrong_name: WrongName = "raise"
 
 
+@named_options
 def verify_images(
     fns: Iterable[StrPath], max_workers: int | None = None, progress: bool = True, *, wrong_name: WrongName = "raise"
 ) -> L[Any]:
@@ -63,6 +65,7 @@ def refused(one: Seen, wrong_name: WrongName = "raise") -> bool:
     return one.fault is not None or (wrong_name == "raise" and bool(one.wrong_name))
 
 
+@named_options
 def check_images(
     paths: Iterable[StrPath],
     max_workers: int | None = None,
@@ -82,6 +85,7 @@ def check_images(
     return _report("Pictures", entries, [], max_workers, progress, thorough)
 
 
+@named_options
 def check_folder(
     path: StrPath,
     max_workers: int | None = None,

@@ -13,10 +13,10 @@ from fastlearn.data.foreign import ForeignLoader
 from fastlearn.data.loaders import DataLoader, Workers, checked_bs
 from fastlearn.data.samples import as_weights
 from fastlearn.data.transform import BatchPipeline, as_tuple
-from fastlearn.errors import ConfigError, DataError, no_attribute
+from fastlearn.errors import ConfigError, DataError, ImageError, no_attribute
 from fastlearn.lists import L, is_single
-from fastlearn.options import checked_path, found, named_options
-from fastlearn.paths import Path, PathList
+from fastlearn.options import checked_flag, checked_path, found, named_options
+from fastlearn.paths import Path, PathList, printable, siblings_like
 from fastlearn.runtime.device import as_device, default_device
 
 if TYPE_CHECKING:
@@ -235,12 +235,17 @@ class DataLoaders:
                 "test_dl needs DataLoaders made by a DataBlock or ImageDataLoaders. Pass a torch DataLoader of the new "
                 "items to learn.get_preds(dl=…) instead."
             )
+        if items is None:
+            raise DataError(
+                "There are no items to make a test_dl of: found None. Type dls.test_dl(get_image_files(path))."
+            )
         if not hasattr(items, "iloc") and not isinstance(items, PathList):
             items = L([items]) if is_single(items) or hasattr(items, "convert") else L(items)
         if not len(items):
             raise DataError("There are no items to make a test_dl of.")
         made = dataset.new(items, "test")
-        if with_labels:
+        _refuse_no_picture(made)
+        if checked_flag(with_labels, "with_labels"):
             for part in range(made.n_inp, len(made.blocks)):
                 made.blocks[part].check(made.raw[part], "test")
         else:
@@ -257,6 +262,7 @@ class DataLoaders:
             **options,
         )
 
+    @named_options
     def weighted(self, weights: Any = "balanced") -> DataLoaders:
         """The same loaders, with training samples drawn by weight: "balanced" for equal classes, or one a sample.
 
@@ -271,6 +277,7 @@ class DataLoaders:
         """
         return self._with([loader.new(**changes) for loader in self.loaders])
 
+    @named_options
     def add_batch_tfms(self, tfms: Any) -> DataLoaders:
         """The same loaders with more batch transforms, placed by their `order`.
 
@@ -331,6 +338,21 @@ class DataLoaders:
         names = ["train", "valid", *(f"loader {k}" for k in range(2, len(self.loaders)))]
         shown = (f"{name}={loader!r}" for name, loader in zip(names, self.loaders, strict=False))
         return f"DataLoaders({', '.join(shown)})"
+
+
+def _refuse_no_picture(dataset: Any) -> None:
+    """ImageError where the first of new items is a path with no file there: the rest are told when they are read."""
+    if not len(dataset) or tuple(getattr(dataset, "kinds", ()))[:1] != ("image",):
+        return
+    path = dataset.read(0, 0)
+    if not isinstance(path, (str, os.PathLike)) or os.path.isfile(path):
+        return
+    shown = printable(path)
+    if os.path.isdir(path):
+        ways = f"for the pictures in it type dls.test_dl(get_image_files({shown!r}))"
+        raise ImageError(f"{shown} is a folder, not a picture: {ways}.", str(path))
+    if not os.path.lexists(path):
+        raise ImageError(f"There is no file {shown}.{siblings_like(path)}", str(path))
 
 
 def train_weights(weights: Any, n_items: int, train: np.ndarray) -> Any:

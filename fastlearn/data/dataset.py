@@ -12,7 +12,7 @@ from fastlearn.data.label import call_getter, describe, item_at, read_all, selec
 from fastlearn.data.transform import ItemTransform, as_item_tfm
 from fastlearn.errors import DataError, FastlearnError, ImageError
 from fastlearn.lists import L
-from fastlearn.options import named_options
+from fastlearn.options import checked_list, named_options
 
 if TYPE_CHECKING:
     import torch
@@ -198,8 +198,11 @@ def _same_sort(item: Any, trained_on: type) -> bool:
 class Datasets:
     """The sides of a split: `.train`, `.valid`, and by position; `splits` holds the positions of their items."""
 
+    @named_options
     def __init__(self, items: Any, splits: Sequence[Any], subsets: Sequence[ItemDataset]) -> None:
-        self.items, self.splits, self.subsets = items, tuple(splits), tuple(subsets)
+        self.items = items
+        self.splits = tuple(checked_list(splits, "splits", "positions, one list a side"))
+        self.subsets = tuple(checked_list(subsets, "subsets", "data sets, one a side"))
 
     @property
     def train(self) -> ItemDataset:

@@ -16,6 +16,7 @@ from fastlearn.data.fetch import compare, download, sha256_of
 from fastlearn.data.urls import SHIPPED, published
 from fastlearn.data.urls import URLs as URLs
 from fastlearn.errors import ConfigError, DownloadError, near
+from fastlearn.options import checked_path, named_options
 from fastlearn.paths import Path, printable, siblings_like
 from fastlearn.runtime.disk import lacking
 from fastlearn.runtime.interrupt import DeferredInterrupt
@@ -24,6 +25,7 @@ BLOCK = 4096  # bytes: most file systems give a file whole blocks of this many
 _ENDINGS = (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".tar", ".zip")
 
 
+@named_options
 def untar_data(
     url: str | os.PathLike[str],
     archive: str | os.PathLike[str] | None = None,
@@ -47,6 +49,9 @@ def untar_data(
     >>> path.ls()
     """
     address = _address(url)
+    for folder, option in ((archive, "archive"), (data, "data")):
+        if folder is not None:
+            checked_path(folder, option)
     if address.startswith(SHIPPED):
         return _shipped(address.removeprefix(SHIPPED), data)
     if "://" not in address:
@@ -72,7 +77,7 @@ def home() -> Path:
 
 def _address(url: str | os.PathLike[str]) -> str:
     """`url` as an address or as a path that exists; a name of `URLs` becomes its address."""
-    text = os.fspath(url)
+    text = os.fspath(checked_path(url, "url"))
     scheme = urllib.parse.urlsplit(text).scheme
     if text.startswith(SHIPPED) or scheme in ("http", "https"):
         return text

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastlearn.data.progress import progress_line
-from fastlearn.errors import ImageError
+from fastlearn.errors import ConfigError, ImageError
+from fastlearn.options import found
 from fastlearn.pixels import open_image
 from fastlearn.pixels.faults import EPS, hush_pillow
 
@@ -142,7 +143,7 @@ def in_threads(
     f: Callable[[T], R], items: Sequence[T], label: str, max_workers: int | None = None, progress: bool = True
 ) -> list[R]:
     """`f` of every item, in their order. Ctrl-C stops after the items that are being worked on."""
-    n_workers = max_workers if max_workers is not None else min(8, os.cpu_count() or 1)
+    n_workers = min(8, os.cpu_count() or 1) if max_workers is None else _checked_workers(max_workers)
     tasks = [items[i : i + PER_TASK] for i in range(0, len(items), PER_TASK)]
     done: list[R] = []
     stopped = threading.Event()
@@ -160,6 +161,12 @@ def in_threads(
         stopped.set()
         pool.shutdown(wait=True, cancel_futures=True)
     return done
+
+
+def _checked_workers(max_workers: Any) -> int:
+    if not isinstance(max_workers, int):
+        raise ConfigError(f"max_workers is how many threads read files, a whole number, not {found(max_workers)}.")
+    return max_workers
 
 
 def equal_files(

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
-from fastlearn.errors import DataError
+from fastlearn.errors import ConfigError, DataError
+from fastlearn.options import checked_flag, checked_list, checked_path, found, named_options
 from fastlearn.paths import Path as _Path
 from fastlearn.paths import PathList, not_listed, printable
 
@@ -29,6 +31,7 @@ def _image_endings() -> frozenset[str]:
 image_extensions: frozenset[str] = _image_endings()
 
 
+@named_options
 def get_files(
     path: StrPath,
     extensions: Iterable[str] | str | None = None,
@@ -42,8 +45,9 @@ def get_files(
     ("." stands for the files directly in it). A symbolic link to a folder is followed unless that would be a loop.
     Raises `DataError` when the folder is missing, is a file, cannot be read, or holds no such file.
     """
-    endings = _wanted(extensions)
-    chosen = frozenset([folders] if isinstance(folders, str) else folders or ())
+    endings, chosen = _wanted(extensions), _texts(folders, "folders", "names of folders, such as ['train', 'valid']")
+    checked_flag(recurse, "recurse")
+    checked_flag(followlinks, "followlinks")
     if not isinstance(path, (str, os.PathLike)):
         raise DataError(f"Expected the path of a folder, found {path!r}.")
     root = os.fspath(path)
@@ -55,6 +59,7 @@ def get_files(
     return listed
 
 
+@named_options
 def get_image_files(path: StrPath, recurse: bool = True, folders: Iterable[str] | str | None = None) -> PathList:
     """The pictures under `path` in sorted order, told by their endings.
 
@@ -72,10 +77,14 @@ class FileGetter:
     recurse: bool = True
     folders: Iterable[str] | str | None = None
 
+    def __post_init__(self) -> None:
+        checked_path(self.suffix, "suffix")
+
     def __call__(self, path: StrPath) -> PathList:
         return get_files(_Path(path) / self.suffix, self.extensions, self.recurse, self.folders)
 
 
+@named_options
 def ImageGetter(
     suffix: str = "", recurse: bool = True, folders: Iterable[str] | str | None = None
 ) -> Callable[[StrPath], PathList]:
@@ -86,8 +95,19 @@ def ImageGetter(
 def _wanted(extensions: Iterable[str] | str | None) -> frozenset[str] | None:
     if extensions is None:
         return None
-    listed = [extensions] if isinstance(extensions, str) else extensions
+    listed = _texts(extensions, "extensions", "endings, such as ['.jpg', '.png']")
     return frozenset(e.lower() if e.startswith(".") else f".{e.lower()}" for e in listed)
+
+
+def _texts(given: Any, name: str, what: str) -> frozenset[str]:
+    """One text, several or None, as a set; ConfigError for anything else."""
+    if given is None:
+        return frozenset()
+    listed = [given] if isinstance(given, str) else checked_list(given, name, what)
+    for one in listed:
+        if not isinstance(one, str):
+            raise ConfigError(f"{name} holds {found(one)}: expected {what}.")
+    return frozenset(listed)
 
 
 def _walk(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastlearn.errors import ConfigError, DataError, FastlearnError, near
-from fastlearn.options import checked_list, found
+from fastlearn.options import checked_function, checked_list, found, named_options
 from fastlearn.paths import PathList, printable
 
 
@@ -34,6 +34,7 @@ class RegexLabeller:
     'great_pyrenees'
     """
 
+    @named_options
     def __init__(self, pat: str | re.Pattern[str], match: bool = False) -> None:
         try:
             self.pattern = re.compile(pat)
@@ -62,6 +63,7 @@ class ColReader:
     ['clear', 'water']
     """
 
+    @named_options
     def __init__(
         self,
         cols: str | int | Sequence[str | int],
@@ -108,6 +110,10 @@ class using_attr:
     f: Callable[[Any], Any]
     attr: str
 
+    def __post_init__(self) -> None:
+        checked_function(self.f, "f")
+        _checked_attr(self.attr, "attr")
+
     def __call__(self, o: Any) -> Any:
         return self.f(getattr(o, self.attr))
 
@@ -137,8 +143,16 @@ class AttrGetter:
     nm: str
     default: Any = None
 
+    def __post_init__(self) -> None:
+        _checked_attr(self.nm, "nm")
+
     def __call__(self, o: Any) -> Any:
         return getattr(o, self.nm, self.default)
+
+
+def _checked_attr(attr: Any, name: str) -> None:
+    if not isinstance(attr, str):
+        raise ConfigError(f"{name} is the name of an attribute, such as 'name' or 'stem', not {found(attr)}.")
 
 
 def _columns(cols: Any) -> list[Any]:
@@ -181,7 +195,7 @@ def cell_of(row: Any, col: str | int) -> Any:
         try:
             return row.iloc[col] if hasattr(row, "iloc") else row[col]
         except (IndexError, KeyError, TypeError):
-            pass  # the errors below say what there is instead
+            pass  # no such position, or a dict or object without positions: the errors below say what there is instead
     if names is None:
         raise DataError(f"There is no column {col!r} in {describe(row)}: expected a row of a DataFrame.")
     raise DataError(_no_column(col, names))

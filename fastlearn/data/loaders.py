@@ -13,9 +13,8 @@ import torch
 from fastlearn.data.samples import sample_weights
 from fastlearn.data.transform import Batch, BatchPipeline
 from fastlearn.data.workers import Job, Reader, read_here, read_in_processes, read_in_threads
-from fastlearn.errors import ConfigError, DataError, ImageError, near
-from fastlearn.options import checked_flag, found
-from fastlearn.paths import printable, siblings_like
+from fastlearn.errors import ConfigError, DataError
+from fastlearn.options import checked_flag, checked_function, found, named_options, unknown_option
 from fastlearn.runtime.device import as_device, to_cpu, to_device
 from fastlearn.runtime.seed import RunKey, check_seed, numpy_rng, torch_rng
 
@@ -74,6 +73,7 @@ class DataLoader:
     >>> inputs, targets = loader.one_batch()
     """
 
+    @named_options
     def __init__(
         self,
         dataset: Any,
@@ -112,10 +112,15 @@ class DataLoader:
         self.workers = workers
         self.weights = None if weights is None else sample_weights(weights, dataset)
         self.device = as_device(device)
-        self.collate = collate
-        self.n_inp = int(getattr(dataset, "n_inp", n_inp))
+        self.collate = None if collate is None else checked_function(collate, "collate")
+        self.n_inp = int(getattr(dataset, "n_inp", _checked_n_inp(n_inp)))
         self.kinds: tuple[str, ...] = tuple(getattr(dataset, "kinds", ()))
-        self.after_batch = after_batch if after_batch is not None else BatchPipeline((), self.kinds, self.n_inp)
+        self.after_batch = BatchPipeline((), self.kinds, self.n_inp) if after_batch is None else after_batch
+        if not isinstance(self.after_batch, BatchPipeline):
+            raise ConfigError(
+                f"after_batch is a BatchPipeline, not {found(after_batch)}. Transforms are given to what makes the "
+                "loaders: batch_tfms=aug_transforms()."
+            )
         self.seed = _seed_of_now() if seed is None else check_seed(seed)
         self._passes = self._looks = 0
 
@@ -202,6 +207,7 @@ class DataLoader:
             columns[p] = [block.decode(value) for value in columns[p]]
         return list(zip(*columns, strict=True))
 
+    @named_options
     def show_batch(
         self,
         b: Batch | None = None,
@@ -255,9 +261,7 @@ class DataLoader:
         options = self._options()
         unknown = [name for name in changes if name not in options]
         if unknown:
-            raise ConfigError(f"A DataLoader has no option {unknown[0]!r}.{near(unknown[0], options)}")
-        if getattr(dataset, "split", None) == "test":
-            refuse_no_picture(dataset)
+            raise ConfigError(unknown_option(unknown[0], "A DataLoader", options))
         dataset = self.dataset if dataset is None else dataset
         if "bs" not in changes and len(dataset) < self.bs:
             options["bs"] = None
@@ -290,21 +294,6 @@ def checked_bs(bs: int | None, n: int, shuffled: bool, name: str = "bs") -> int:
     return int(bs)
 
 
-def refuse_no_picture(dataset: Any) -> None:
-    """ImageError where the first of new items is a path with no file there: the rest are told when they are read."""
-    if not len(dataset) or tuple(getattr(dataset, "kinds", ()))[:1] != ("image",):
-        return
-    path = dataset.read(0, 0)
-    if not isinstance(path, (str, os.PathLike)) or os.path.isfile(path):
-        return
-    shown = printable(path)
-    if os.path.isdir(path):
-        ways = f"for the pictures in it type dls.test_dl(get_image_files({shown!r}))"
-        raise ImageError(f"{shown} is a folder, not a picture: {ways}.", str(path))
-    if not os.path.lexists(path):
-        raise ImageError(f"There is no file {shown}.{siblings_like(path)}", str(path))
-
-
 def check_max_n(max_n: Any) -> None:
     """Raise ConfigError unless `max_n` is a number of samples that can be drawn."""
     if not isinstance(max_n, (int, np.integer)) or max_n < 1:
@@ -319,6 +308,12 @@ def _checked_workers(num_workers: int | None, workers: str, ours: bool) -> int:
     if not isinstance(num_workers, (int, np.integer)) or num_workers < 0:
         raise ConfigError(f"num_workers={found(num_workers)}: expected 0 (none) or more.")
     return int(num_workers)
+
+
+def _checked_n_inp(n_inp: Any) -> int:
+    if not isinstance(n_inp, (int, np.integer)) or isinstance(n_inp, bool) or n_inp < 1:
+        raise ConfigError(f"n_inp={found(n_inp)}: expected how many parts of a sample are inputs, from 1.")
+    return int(n_inp)
 
 
 def _seed_of_now() -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastlearn.errors import ConfigError, FastlearnError
 from fastlearn.lists import Vocab
-from fastlearn.options import found
+from fastlearn.options import found, named_options
 
 if TYPE_CHECKING:
     from fastlearn.task import Task
@@ -34,6 +34,7 @@ class TransformBlock:
     n_out: int | None = None
     display: Any = None
 
+    @named_options
     def __init__(self, type_tfms: Any = None, item_tfms: Any = None, batch_tfms: Any = None) -> None:
         self.type_tfms, self.item_tfms, self.batch_tfms = _tuple(type_tfms), _tuple(item_tfms), _tuple(batch_tfms)
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from fastlearn.errors import ConfigError, DataError
-from fastlearn.options import found
+from fastlearn.options import checked_list, found, named_options
 
 
+@named_options
 def class_weights(source: Any, vocab: Iterable[Any] | None = None) -> Tensor:
     """A weight for each class, for `CrossEntropyLossFlat(weight=…)`: n / (classes × the class's count), float32.
 
@@ -23,7 +24,9 @@ def class_weights(source: Any, vocab: Iterable[Any] | None = None) -> Tensor:
     tensor([0.6667, 2.0000])
     """
     labels, classes = _labels_of(source)
-    known = list(vocab if vocab is not None else classes if classes is not None else sorted(set(labels)))
+    if vocab is not None:
+        classes = checked_list(vocab, "vocab", "classes, such as ['cat', 'dog']")
+    known = list(classes if classes is not None else sorted(set(labels)))
     counts = Counter(labels)
     per_class = np.array([counts.get(c, 0) for c in known], dtype=np.float64)
     if not per_class.sum():

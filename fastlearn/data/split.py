@@ -13,7 +13,7 @@ import torch
 
 from fastlearn.data.label import describe, is_hashable, item_at, name_above, parent_label, part_names, read_all, row_of
 from fastlearn.errors import ConfigError, DataError, near
-from fastlearn.options import checked_function, checked_list, checked_path, found
+from fastlearn.options import checked_flag, checked_function, checked_list, checked_path, found, named_options
 from fastlearn.paths import Path, PathList, printable
 from fastlearn.runtime.seed import check_seed
 
@@ -35,6 +35,7 @@ def split_by(is_valid: np.ndarray) -> Split:
     return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
 
 
+@named_options
 def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
     """A random part of `valid_pct` for validation; the same for the same seed and number of items.
 
@@ -52,6 +53,7 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
     return split
 
 
+@named_options
 def StratifiedSplitter(
     valid_pct: float = 0.2, seed: int | None = None, get_y: Callable[[Any], Any] = parent_label
 ) -> Splitter:
@@ -76,6 +78,7 @@ def StratifiedSplitter(
     return split
 
 
+@named_options
 def GroupSplitter(get_group: Callable[[Any], Hashable], valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
     """Whole groups (a patient, a video) are drawn for validation until they hold `valid_pct` of the items.
 
@@ -98,6 +101,7 @@ def GroupSplitter(get_group: Callable[[Any], Hashable], valid_pct: float = 0.2, 
     return split
 
 
+@named_options
 def GrandparentSplitter(
     train_name: str | Iterable[str] = "train", valid_name: str | Iterable[str] = "valid"
 ) -> Splitter:
@@ -124,6 +128,7 @@ def GrandparentSplitter(
     return split
 
 
+@named_options
 def FuncSplitter(func: Callable[[Any], object]) -> Splitter:
     """The items for which `func` is true are for validation.
 
@@ -139,6 +144,7 @@ def FuncSplitter(func: Callable[[Any], object]) -> Splitter:
     return split
 
 
+@named_options
 def MaskSplitter(mask: Any) -> Splitter:
     """The items whose flag in `mask` is true are for validation.
 
@@ -160,6 +166,7 @@ def MaskSplitter(mask: Any) -> Splitter:
     return split
 
 
+@named_options
 def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
     """The items at these positions are for validation.
 
@@ -183,6 +190,7 @@ def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
     return split
 
 
+@named_options
 def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
     """The last part of the items, or the first, is for validation (for data in order of time).
 
@@ -190,6 +198,7 @@ def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
     (array([0, 1, 2]), array([3, 4]))
     """
     _check_part("valid_pct", valid_pct)
+    checked_flag(valid_last, "valid_last")
 
     def split(items: Any) -> Split:
         n = len(items)
@@ -199,6 +208,7 @@ def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
     return split
 
 
+@named_options
 def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
     """The items whose file name stands in the text file `fname`, one a line, are for validation.
 
@@ -226,6 +236,7 @@ def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
     return split
 
 
+@named_options
 def ColSplitter(col: str | int = "is_valid", on: Any = None) -> Splitter:
     """By a column of a DataFrame: true means validation, or with `on`, a value equal to it (or in it, for a list).
 
@@ -255,6 +266,7 @@ def ColSplitter(col: str | int = "is_valid", on: Any = None) -> Splitter:
     return split
 
 
+@named_options
 def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = None) -> Splitter:
     """A random part of `train_sz` for training and of `valid_sz` for validation; the rest is left out.
 

@@ -15,7 +15,7 @@ from fastlearn.data.label import is_nan as is_nan
 from fastlearn.data.part import Kind, TransformBlock
 from fastlearn.errors import ConfigError, DataError, near
 from fastlearn.lists import L, Vocab
-from fastlearn.options import checked_list, found
+from fastlearn.options import checked_flag, checked_list, found, named_options
 
 if TYPE_CHECKING:
     from fastlearn.task import Task
@@ -30,7 +30,7 @@ class Category(TransformBlock):
 
     def __init__(self, vocab: Iterable[Any] | None = None, sort: bool = True, add_na: bool = False) -> None:
         super().__init__()
-        self.sort, self.add_na = sort, add_na
+        self.sort, self.add_na = checked_flag(sort, "sort"), checked_flag(add_na, "add_na")
         self.given = None if vocab is None else _classes(vocab)
         self.vocab = None if self.given is None else self._vocab(self.given)
 
@@ -264,6 +264,7 @@ class Numbers(TransformBlock):
         return "RegressionBlock"
 
 
+@named_options
 def CategoryBlock(vocab: Iterable[Any] | None = None, sort: bool = True, add_na: bool = False) -> Category:
     """One class an item. The vocabulary is that of the training side, or `vocab`; sorted unless `sort=False`.
 
@@ -272,6 +273,7 @@ def CategoryBlock(vocab: Iterable[Any] | None = None, sort: bool = True, add_na:
     return Category(vocab, sort, add_na)
 
 
+@named_options
 def MultiCategoryBlock(
     encoded: bool = False, vocab: Iterable[Any] | None = None, add_na: bool = False
 ) -> MultiCategory:
@@ -279,6 +281,7 @@ def MultiCategoryBlock(
     return MultiCategory(encoded, vocab, add_na)
 
 
+@named_options
 def RegressionBlock(n_out: int | None = None) -> Numbers:
     """One or more real numbers an item; `n_out` is found from the first one."""
     return Numbers(n_out)

@@ -12,7 +12,7 @@ from fastlearn.data.foreign import ForeignLoader
 from fastlearn.data.label import item_at, select
 from fastlearn.errors import ConfigError, DataError, no_attribute
 from fastlearn.lists import L
-from fastlearn.options import named_options
+from fastlearn.options import checked_flag, checked_function, found, named_options
 
 if TYPE_CHECKING:
     from fastlearn.learner import Learner
@@ -42,6 +42,10 @@ class Interpretation:
     ) -> None:
         self.loader, self.preds, self.targs, self.decoded, self.losses = loader, preds, targs, decoded, losses
         self.vocab, self.kind = vocab, kind
+        self._refuse()
+
+    def _refuse(self) -> None:
+        """Raise ConfigError for a kind of answers that a subclass can say nothing of."""
 
     @classmethod
     @named_options
@@ -57,10 +61,11 @@ class Interpretation:
         `act` replaces the loss's activation. Raises DataError for a loader without labels.
         """
         if not hasattr(learn, "get_preds"):
-            raise ConfigError(f"An interpretation is made from a learner, not from {learn!r}.")
+            raise ConfigError(f"An interpretation is made from a learner, not from {found(learn)}.")
+        act = None if act is None else checked_function(act, "act")
         loader = _in_order(learn.dls[ds_idx] if dl is None else dl, learn)
-        found = learn.get_preds(dl=loader, with_decoded=True, with_loss=True, act=act)
-        preds, targs, decoded, losses = found
+        outputs = learn.get_preds(dl=loader, with_decoded=True, with_loss=True, act=act)
+        preds, targs, decoded, losses = outputs
         if not isinstance(targs, Tensor) or not isinstance(preds, Tensor) or losses is None:
             raise DataError(
                 "An interpretation compares predictions with labels, and this loader has none (or has several targets "
@@ -77,10 +82,10 @@ class Interpretation:
 
         `largest=False` gives the lowest first. With `items`, also what the data set was made from: files, rows.
         """
-        if k is not None and (not isinstance(k, int) or k < 1):
-            raise ConfigError(f"top_losses takes a whole number of samples from 1, not k={k!r}.")
-        values, positions = self.losses.topk(min(k or len(self), len(self)), largest=largest)
-        if not items:
+        if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
+            raise ConfigError(f"top_losses takes a whole number of samples from 1, not k={found(k)}.")
+        values, positions = self.losses.topk(min(k or len(self), len(self)), largest=checked_flag(largest, "largest"))
+        if not checked_flag(items, "items"):
             return values, positions
         source = self._dataset("listed").items
         return values, positions, L(item_at(source, int(i)) for i in positions)
@@ -119,7 +124,7 @@ class Interpretation:
         figsize: tuple[float, float] | None = None,
     ) -> Any:
         """Draw the samples at these positions of the data set, each with its target and what was predicted."""
-        positions = torch.as_tensor(idxs, dtype=torch.int64).reshape(-1)
+        positions = _as_positions(idxs)
         wrong = [int(i) for i in positions if not -len(self) <= i < len(self)]
         if wrong or not len(positions):
             raise ConfigError(f"show_results takes positions from 0 to {len(self) - 1}, found {wrong or 'none'}.")
@@ -158,6 +163,16 @@ class Interpretation:
                 "gives their positions."
             )
         return dataset
+
+
+def _as_positions(idxs: Any) -> Tensor:
+    try:
+        return torch.as_tensor(idxs, dtype=torch.int64).reshape(-1)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"show_results takes positions of samples, such as range(9), not {found(idxs)}. The worst ones: "
+            "interp.top_losses(9)[1]."
+        ) from error
 
 
 def _in_order(loader: Any, learn: Learner) -> Any:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from fastlearn.errors import ConfigError
-from fastlearn.interpret.base import Interpretation, Kind
+from fastlearn.interpret.base import Interpretation
 from fastlearn.interpret.matrix import draw_matrix
 from fastlearn.interpret.report import Score, report_text, scores_of_classes, scores_of_labels
-from fastlearn.options import named_options
+from fastlearn.options import checked_figsize, checked_number, found, named_options
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,17 +26,7 @@ class ClassificationInterpretation(Interpretation):
     >>> interp.most_confused(min_val=2)
     """
 
-    def __init__(
-        self,
-        loader: Any,
-        preds: Tensor,
-        targs: Tensor,
-        decoded: Tensor,
-        losses: Tensor,
-        vocab: Sequence[Any] | None = None,
-        kind: Kind = "classification",
-    ) -> None:
-        super().__init__(loader, preds, targs, decoded, losses, vocab, kind)
+    def _refuse(self) -> None:
         if self.kind == "regression":
             raise ConfigError(
                 "These targets are numbers, which have no classes to confuse. Use Interpretation.from_learner(learn) "
@@ -62,8 +50,9 @@ class ClassificationInterpretation(Interpretation):
         """(actual, predicted, number of samples) of each kind of mistake made at least `min_val` times, worst first."""
         matrix, classes = self.confusion_matrix(), self.classes
         np.fill_diagonal(matrix, 0)
-        found = [(classes[i], classes[j], int(matrix[i, j])) for i, j in np.argwhere(matrix >= max(1, min_val))]
-        return sorted(found, key=lambda mistake: -mistake[2])
+        least = max(1, checked_number(min_val, "min_val", 2))
+        mistakes = [(classes[i], classes[j], int(matrix[i, j])) for i, j in np.argwhere(matrix >= least)]
+        return sorted(mistakes, key=lambda mistake: -mistake[2])
 
     @named_options
     def plot_confusion_matrix(
@@ -82,6 +71,8 @@ class ClassificationInterpretation(Interpretation):
         The shade is the share of the row in both, so that a rare class shows its mistakes as a common one does.
         `norm_dec` digits are written of a share; `plot_txt=False` writes none. Draws into `ax` when given.
         """
+        if normalize and (not isinstance(norm_dec, int) or norm_dec < 0):
+            raise ConfigError(f"norm_dec is how many digits are written of a share, from 0, not {found(norm_dec)}.")
         draw_matrix(
             self.confusion_matrix(),
             [str(name) for name in self.classes],
@@ -89,8 +80,8 @@ class ClassificationInterpretation(Interpretation):
             title=title,
             cmap=cmap,
             with_numbers=plot_txt,
-            figsize=figsize,
-            dpi=dpi,
+            figsize=checked_figsize(figsize),
+            dpi=None if dpi is None else checked_number(dpi, "dpi", 100),
             ax=ax,
         )
 

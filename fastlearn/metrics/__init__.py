@@ -54,6 +54,7 @@ from fastlearn.metrics.plain import (
     rmse,
     top_k_accuracy,
 )
+from fastlearn.options import found
 
 __all__ = [
     "APScoreBinary",
@@ -135,7 +136,7 @@ def as_metric(metric: Any) -> Metric:
         return BatchMean(metric)
     hint = near(metric, __all__) + " Without quotes." if isinstance(metric, str) else ""
     raise ConfigError(
-        f"A metric is a function of (outputs, targets) or a Metric such as F1Score(), found {metric!r}.{hint}"
+        f"A metric is a function of (outputs, targets) or a Metric such as F1Score(), found {found(metric)}.{hint}"
     )
 
 
@@ -167,9 +168,9 @@ def check_metric(metric: Metric, task: Any) -> None:
             own_twin = f"{type(metric).__name__}Multi"
             instead = _COUNTERPARTS.get(metric.name) or (f"{own_twin}()" if own_twin in __all__ else instead)
         raise ConfigError(
-            f"The metric {metric.name} is for {' or '.join(_TARGETS[name] for name in metric.suits)}, but the data "
+            f"{metric.spoken} is for {' or '.join(_TARGETS[name] for name in metric.suits)}, but the data "
             f"have {_TARGETS.get(task.name, task.name)}. Use {instead}."
         )
     problem = metric.problem(task)
     if problem:
-        raise ConfigError(f"The metric {metric.name} does not fit: {problem}.")
+        raise ConfigError(f"{metric.spoken} does not fit: {problem}.")

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from fastlearn.errors import DataError
-from fastlearn.options import named_options
+from fastlearn.errors import ConfigError, DataError, FastlearnError
+from fastlearn.options import checked_function, checked_number, found, named_options
 
+NAMELESS = "metric"  # the name of a lambda in the table
 TaskName = Literal["classification", "multilabel", "regression"]
+Activation = Literal["no", "sigmoid", "softmax", "binarysoftmax"]
 Parts = Callable[..., tuple[Tensor, int | Tensor]]
 
 
@@ -29,15 +31,26 @@ class Metric:
     name: str = ""
     suits: tuple[TaskName, ...] | None = None
 
+    @property
+    def spoken(self) -> str:
+        """What a message calls it: a function without a name is just the metric."""
+        return "The metric" if self.name == NAMELESS else f"The metric {self.name}"
+
     def reset(self) -> None:
-        raise NotImplementedError
+        raise self._lacks("reset()")
 
     def update(self, outputs: Any, targets: Any) -> None:
-        raise NotImplementedError
+        raise self._lacks("update(outputs, targets)")
 
     def compute(self) -> float:
         """The number so far; NaN before the first update. Waits for the device."""
-        raise NotImplementedError
+        raise self._lacks("compute()")
+
+    def _lacks(self, method: str) -> ConfigError:
+        return ConfigError(
+            f"The metric {type(self).__name__} has no {method}. A Metric of your own has reset(), "
+            "update(outputs, targets) and compute(), which gives a number."
+        )
 
     @property
     def value(self) -> float:
@@ -114,17 +127,15 @@ class BatchMean(Ratio):
 
     @named_options
     def __init__(self, func: Callable[..., Any], name: str | None = None) -> None:
-        self.func = func
+        self.func = checked_function(func, "func")
         super().__init__(name or name_of(func), self._parts)
 
     def _parts(self, outputs: Any, targets: Any) -> tuple[Tensor, int]:
         mean, n = self.func(outputs, targets), batch_size(targets)
         if not isinstance(mean, Tensor):
-            mean = torch.as_tensor(mean, dtype=torch.float64)
+            mean = torch.tensor(one_number(mean, self), dtype=torch.float64)
         if mean.numel() != 1:
-            raise DataError(
-                f"The metric {self.name} gave a tensor of shape {tuple(mean.shape)}, expected one number a batch."
-            )
+            raise DataError(f"{self.spoken} gave a tensor of shape {tuple(mean.shape)}, expected one number a batch.")
         return wide(mean.detach().reshape(())) * n, n
 
 
@@ -140,14 +151,18 @@ class AccumMetric(Metric):
         self,
         func: Callable[..., Any],
         dim_argmax: int | None = None,
-        activation: Literal["no", "sigmoid", "softmax", "binarysoftmax"] = "no",
+        activation: Activation = "no",
         thresh: float | None = None,
         to_np: bool = False,
         invert_arg: bool = False,
         flatten: bool = True,
         name: str | None = None,
     ) -> None:
-        self.func, self.dim_argmax, self.activation, self.thresh = func, dim_argmax, activation, thresh
+        if activation not in get_args(Activation):
+            raise ConfigError(f"activation={found(activation)}: choose {', '.join(map(repr, get_args(Activation)))}.")
+        self.func, self.activation = checked_function(func, "func"), activation
+        self.dim_argmax = None if dim_argmax is None else checked_whole(dim_argmax, "dim_argmax")
+        self.thresh = None if thresh is None else checked_number(thresh, "thresh", 0.5)
         self.to_np, self.invert_arg, self.flatten = to_np, invert_arg, flatten
         self.name = name or name_of(func)
         self.reset()
@@ -171,7 +186,15 @@ class AccumMetric(Metric):
         pair: list[Any] = [torch.cat(self.outputs), torch.cat(self.targets)]
         if self.to_np:
             pair = [part.cpu().numpy() for part in pair]
-        return float(self.func(*(reversed(pair) if self.invert_arg else pair)))
+        return one_number(self._called(*(reversed(pair) if self.invert_arg else pair)), self)
+
+    def _called(self, *pair: Any) -> Any:
+        try:
+            return self.func(*pair)
+        except FastlearnError:
+            raise
+        except Exception as error:
+            raise DataError(f"{self.spoken} failed: {type(error).__name__}: {error}") from error
 
     def __call__(self, preds: Tensor, targets: Tensor) -> float:
         """The value for one pair alone; what has been accumulated stays."""
@@ -208,10 +231,23 @@ class FromTorchmetrics(Metric):
             return float("nan")
         value = self.metric.compute()
         if not isinstance(value, Tensor) or value.numel() != 1:
-            raise DataError(
-                f"The metric {self.name} gives {value!r}, expected one number. Choose average='macro', say."
-            )
+            raise DataError(f"{self.spoken} gives {value!r}, expected one number. Choose average='macro', say.")
         return float(value)
+
+
+def checked_whole(value: Any, name: str) -> int:
+    """`value`, if it is a whole number (an axis, a class); ConfigError otherwise."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigError(f"{name} is a whole number such as -1 or 1, not {found(value)}.")
+    return value
+
+
+def one_number(value: Any, metric: Metric) -> float:
+    """What a user's function gave, as a number; DataError for anything else."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{metric.spoken} gave {found(value)}, expected one number. Let it return one.") from error
 
 
 def activated(outputs: Tensor, activation: str, axis: int = -1) -> Tensor:
@@ -243,7 +279,7 @@ def name_of(func: Any) -> str:
     while hasattr(func, "func"):
         func = func.func
     name = getattr(func, "__name__", None)
-    return "metric" if name == "<lambda>" else name if name else snake(type(func).__name__)
+    return NAMELESS if name == "<lambda>" else name if name else snake(type(func).__name__)
 
 
 def snake(name: str) -> str:

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from fastlearn.errors import ConfigError, DataError
-from fastlearn.metrics.base import Metric, TaskName, snake, wide
+from fastlearn.metrics.base import Metric, TaskName, checked_whole, snake, wide
 from fastlearn.metrics.plain import needs_two
-from fastlearn.options import named_options
+from fastlearn.options import checked_number, named_options
 
 Average = Literal["binary", "macro", "micro", "weighted"]
 
@@ -67,7 +67,7 @@ class _Classes(Lazy):
     @named_options
     def __init__(self, axis: int = -1) -> None:
         super().__init__()
-        self.axis = axis
+        self.axis = checked_whole(axis, "axis")
 
     def classes(self, outputs: Tensor) -> int:
         return outputs.shape[self.axis]
@@ -89,7 +89,7 @@ class _Averaged(_Classes):
     def __init__(self, axis: int = -1, pos_label: int = 1, average: Average = "binary") -> None:
         super().__init__(axis)
         check_average(type(self).__name__, average, get_args(Average))
-        self.pos_label, self.average = pos_label, average
+        self.pos_label, self.average = checked_whole(pos_label, "pos_label"), average
 
     def problem(self, task: Any) -> str | None:
         if self.average != "binary" or task.n_out == 2:
@@ -129,7 +129,7 @@ class FBeta(_Averaged):
     @named_options
     def __init__(self, beta: float, axis: int = -1, pos_label: int = 1, average: Average = "binary") -> None:
         super().__init__(axis, pos_label, average)
-        self.beta = float(beta)
+        self.beta = float(checked_number(beta, "beta", 2))
 
     def build(self, n: int) -> Any:
         from torchmetrics.classification import MulticlassFBetaScore

@@ -12,7 +12,7 @@ from torch import Tensor
 from fastlearn.errors import DataError
 from fastlearn.metrics.base import TaskName, wide
 from fastlearn.metrics.lazy import Lazy, check_average
-from fastlearn.options import named_options
+from fastlearn.options import checked_number, named_options
 
 MultiAverage = Literal["macro", "micro", "weighted", "samples"]
 
@@ -27,7 +27,8 @@ class _Labels(Lazy):
     def __init__(self, thresh: float = 0.5, sigmoid: bool = True, average: MultiAverage = "macro") -> None:
         super().__init__()
         check_average(type(self).__name__, average, self.averages)
-        self.thresh, self.sigmoid, self.average = thresh, sigmoid, average
+        self.thresh = checked_number(thresh, "thresh", 0.5)
+        self.sigmoid, self.average = sigmoid, average
 
     def prepare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         if outputs.shape != targets.shape:
@@ -102,7 +103,7 @@ class FBetaMulti(_Found):
     @named_options
     def __init__(self, beta: float, thresh: float = 0.5, sigmoid: bool = True, average: MultiAverage = "macro") -> None:
         super().__init__(thresh, sigmoid, average)
-        self.beta = float(beta)
+        self.beta = float(checked_number(beta, "beta", 2))
 
     def over_labels(self, n: int) -> Any:
         from torchmetrics.classification import MultilabelFBetaScore

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastlearn.errors import ConfigError, DataError
-from fastlearn.metrics.base import Metric, Ratio, TaskName, name_of, wide
-from fastlearn.options import named_options, option_names, unknown_option
+from fastlearn.metrics.base import Metric, Ratio, TaskName, checked_whole, name_of, wide
+from fastlearn.options import checked_count, checked_number, found, named_options, option_names, unknown_option
 
 
 @named_options
@@ -27,7 +27,7 @@ def accuracy(inp: Tensor, targ: Tensor, axis: int = -1) -> Tensor:
     >>> accuracy(torch.tensor([[0.2, 0.8], [0.9, 0.1]]), torch.tensor([1, 1]))
     tensor(0.5000)
     """
-    return _mean(_hits(inp, targ, axis=axis))
+    return _mean(_hits, inp, targ, axis=axis)
 
 
 @named_options
@@ -48,7 +48,7 @@ def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1) -> Ten
 
     >>> learn = Learner(dls, model, metrics=partial(top_k_accuracy, k=2))
     """
-    return _mean(_top_hits(inp, targ, k=k, axis=axis))
+    return _mean(_top_hits, inp, targ, k=k, axis=axis)
 
 
 @named_options
@@ -60,7 +60,7 @@ def accuracy_multi(inp: Tensor, targ: Tensor, thresh: float = 0.5, sigmoid: bool
     >>> accuracy_multi(torch.tensor([[2.0, -2.0, -1.0]]), torch.tensor([[1, 0, 1]]))
     tensor(0.6667)
     """
-    return _mean(_label_hits(inp, targ, thresh=thresh, sigmoid=sigmoid))
+    return _mean(_label_hits, inp, targ, thresh=thresh, sigmoid=sigmoid)
 
 
 def mse(inp: Tensor, targ: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def mse(inp: Tensor, targ: Tensor) -> Tensor:
     >>> mse(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
     tensor(2.)
     """
-    return _mean(_squares(inp, targ))
+    return _mean(_squares, inp, targ)
 
 
 def rmse(inp: Tensor, targ: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def mae(inp: Tensor, targ: Tensor) -> Tensor:
     >>> mae(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
     tensor(1.)
     """
-    return _mean(_distances(inp, targ))
+    return _mean(_distances, inp, targ)
 
 
 def msle(inp: Tensor, targ: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def msle(inp: Tensor, targ: Tensor) -> Tensor:
     >>> msle(torch.tensor([1.0]), torch.tensor([0.0]))
     tensor(0.4805)
     """
-    return _mean(_log_squares(inp, targ))
+    return _mean(_log_squares, inp, targ)
 
 
 def exp_rmspe(inp: Tensor, targ: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def exp_rmspe(inp: Tensor, targ: Tensor) -> Tensor:
     >>> exp_rmspe(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0]))
     tensor(0.)
     """
-    return _mean(_relative_squares(inp, targ)).sqrt()
+    return _mean(_relative_squares, inp, targ).sqrt()
 
 
 class Perplexity(Ratio):
@@ -118,9 +118,9 @@ class Perplexity(Ratio):
 
     @named_options
     def __init__(self, axis: int = -1, ignore_index: int = -100) -> None:
-        super().__init__(
-            "perplexity", partial(_entropy, axis=axis, ignore_index=ignore_index), _exp, ("classification",)
-        )
+        checked_whole(ignore_index, "ignore_index")
+        parts = partial(_entropy, axis=checked_whole(axis, "axis"), ignore_index=ignore_index)
+        super().__init__("perplexity", parts, _exp, ("classification",))
 
 
 class BrierScore(Ratio):
@@ -133,7 +133,9 @@ class BrierScore(Ratio):
 
     @named_options
     def __init__(self, axis: int = -1, pos_label: int = 1) -> None:
-        super().__init__("brier_score", partial(_brier, axis=axis, pos_label=pos_label), None, ("classification",))
+        checked_whole(pos_label, "pos_label")
+        parts = partial(_brier, axis=checked_whole(axis, "axis"), pos_label=pos_label)
+        super().__init__("brier_score", parts, None, ("classification",))
 
     def problem(self, task: Any) -> str | None:
         return needs_two(task)
@@ -147,7 +149,8 @@ class HammingLoss(Ratio):
 
     @named_options
     def __init__(self, axis: int = -1) -> None:
-        super().__init__("hamming_loss", partial(_hits, axis=axis), _complement, ("classification",))
+        parts = partial(_hits, axis=checked_whole(axis, "axis"))
+        super().__init__("hamming_loss", parts, _complement, ("classification",))
 
 
 class HammingLossMulti(Ratio):
@@ -158,7 +161,7 @@ class HammingLossMulti(Ratio):
 
     @named_options
     def __init__(self, thresh: float = 0.5, sigmoid: bool = True) -> None:
-        parts = partial(_label_hits, thresh=thresh, sigmoid=sigmoid)
+        parts = partial(_label_hits, thresh=checked_number(thresh, "thresh", 0.5), sigmoid=sigmoid)
         super().__init__("hamming_loss_multi", parts, _complement, ("multilabel",))
 
 
@@ -170,7 +173,7 @@ class Dice(Ratio):
 
     @named_options
     def __init__(self, axis: int = 1) -> None:
-        super().__init__("dice", partial(_overlap, axis=axis))
+        super().__init__("dice", partial(_overlap, axis=checked_whole(axis, "axis")))
 
 
 def needs_two(task: Any) -> str | None:
@@ -198,6 +201,7 @@ def plain_metric(func: Any) -> Metric | None:
     parts, finish, suits = entry
     metric = Ratio(name_of(func), partial(parts, **keywords), finish, suits)
     if inner is top_k_accuracy:
+        checked_count(keywords.get("k", 5), "k")
         metric.problem = partial(_too_many, keywords.get("k", 5))  # type: ignore[method-assign]
     return metric
 
@@ -211,8 +215,12 @@ def _too_many(k: int, task: Any) -> str | None:
 Sum = tuple[Tensor, int | Tensor]
 
 
-def _mean(parts: Sum) -> Tensor:
-    total, count = parts
+def _mean(parts: Callable[..., Sum], inp: Tensor, targ: Tensor, **options: Any) -> Tensor:
+    """The mean of one call; ConfigError for what is no tensor."""
+    for name, given in (("inp", inp), ("targ", targ)):
+        if not isinstance(given, Tensor):
+            raise ConfigError(f"{name} is a tensor, not {found(given)}. To make one: tensor(…).")
+    total, count = parts(inp, targ, **options)
     return total.float() / count
 
 
@@ -264,9 +272,9 @@ def _brier(outputs: Tensor, targets: Tensor, axis: int = -1, pos_label: int = 1)
 
 
 def _overlap(outputs: Tensor, targets: Tensor, axis: int = 1) -> Sum:
-    found = outputs.argmax(axis).reshape(-1) > 0
-    true = _same(len(found), targets, outputs) > 0
-    return 2 * (found & true).sum(), found.sum() + true.sum()
+    said = outputs.argmax(axis).reshape(-1) > 0
+    true = _same(len(said), targets, outputs) > 0
+    return 2 * (said & true).sum(), said.sum() + true.sum()
 
 
 def _flat(outputs: Tensor) -> Tensor:

@@ -186,8 +186,8 @@ def _try_metric(metric: Metric, outputs: Any, targets: tuple[Any, ...]) -> None:
         raise
     except Exception as error:
         raise ConfigError(
-            f"The metric {metric.name} does not take the model's outputs {_describe(outputs)} with targets "
-            f"{', '.join(_describe(target) for target in targets)}: {error}"
+            f"{metric.spoken} does not take the model's outputs {_describe(outputs)} with targets "
+            f"{', '.join(_describe(target) for target in targets)}: {type(error).__name__}: {error}"
         ) from error
     finally:
         metric.reset()

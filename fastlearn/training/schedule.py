@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from fastlearn.errors import ConfigError
+from fastlearn.options import checked_function, checked_list, checked_number, found, named_options
 
 Curve = Callable[[float], Any]
 Value = float | Sequence[float]
@@ -33,26 +34,33 @@ class Schedule:
         return {name: curve(pct) for name, curve in self.curves.items()}
 
 
+@named_options
 def SchedNo(start: Value, end: Value) -> Curve:
     """The curve that stays at `start`."""
+    _list(start)
     return lambda pos: start
 
 
+@named_options
 def SchedLin(start: Value, end: Value) -> Curve:
     """The straight line from `start` to `end`."""
     return _between(start, end, lambda pos: pos)
 
 
+@named_options
 def SchedCos(start: Value, end: Value) -> Curve:
     """Half a cosine from `start` to `end`: flat at both ends."""
     return _between(start, end, _cos)
 
 
+@named_options
 def SchedPoly(start: Value, end: Value, power: float) -> Curve:
     """From `start` to `end` as the position to the `power`."""
+    checked_number(power, "power", 2)
     return _between(start, end, lambda pos: pos**power)
 
 
+@named_options
 def SchedExp(start: Value, end: Value) -> Curve:
     """The exponential from `start` to `end`, both of one sign and not 0."""
     pairs = _pairs(start, end)
@@ -62,17 +70,23 @@ def SchedExp(start: Value, end: Value) -> Curve:
             f"{end!r}. SchedLin and SchedCos take any: SchedCos({start!r}, {end!r})."
         )
     starts, ratios = [a for a, _ in pairs], [b / a for a, b in pairs]
-    if isinstance(start, (int, float)):
+    if isinstance(start, Real):
         return lambda pos: starts[0] * ratios[0] ** pos
     return lambda pos: [a * ratio**pos for a, ratio in zip(starts, ratios, strict=True)]
 
 
+@named_options
 def combine_scheds(pcts: Sequence[float], scheds: Sequence[Curve]) -> Curve:
     """The curves one after the other, each over its share in `pcts`; the shares sum to 1."""
-    if len(pcts) != len(scheds) or min(pcts, default=-1.0) < 0 or abs(sum(pcts) - 1) > 1e-6:
-        found = f"{list(pcts)} for {len(scheds)} curves"
-        raise ConfigError(f"combine_scheds needs one share a curve, summing to 1; found {found}.")
-    parts = [(pct, sched) for pct, sched in zip(pcts, scheds, strict=True) if pct > 0]
+    shares = [checked_number(pct, "A share in pcts", 0.5) for pct in checked_list(pcts, "pcts", "shares, one a curve")]
+    curves = checked_list(scheds, "scheds", "curves such as SchedCos(1e-3, 1e-5)")
+    for sched in curves:
+        checked_function(sched, "A curve in scheds")
+    if len(shares) != len(curves) or min(shares, default=-1.0) < 0 or not abs(sum(shares) - 1) <= 1e-6:
+        raise ConfigError(
+            f"combine_scheds needs one share a curve, summing to 1; found {shares} for {len(curves)} curves."
+        )
+    parts = [(pct, sched) for pct, sched in zip(shares, curves, strict=True) if pct > 0]
     ends = list(accumulate(pct for pct, _ in parts))
     starts, last = [0.0, *ends[:-1]], len(parts) - 1
 
@@ -86,11 +100,14 @@ def combine_scheds(pcts: Sequence[float], scheds: Sequence[Curve]) -> Curve:
     return curve
 
 
+@named_options
 def combined_cos(pct: float, start: Value, middle: Value, end: Value) -> Curve:
     """A cosine from `start` to `middle` over the share `pct`, then one to `end`."""
+    _share(pct, "pct")
     return combine_scheds([pct, 1 - pct], [SchedCos(start, middle), SchedCos(middle, end)])
 
 
+@named_options
 def one_cycle(
     lr_max: Value,
     *,
@@ -118,6 +135,7 @@ def one_cycle(
     return Schedule(curves)
 
 
+@named_options
 def flat_cos(lr: Value, *, div_final: float = 1e5, pct_start: float = 0.75) -> Schedule:
     """`lr` for the share `pct_start`, then a cosine to lr/div_final."""
     _share(pct_start)
@@ -126,22 +144,26 @@ def flat_cos(lr: Value, *, div_final: float = 1e5, pct_start: float = 0.75) -> S
     return Schedule({"lr": combined_cos(pct_start, rates, rates, _divided(rates, div_final))})
 
 
+@named_options
 def constant(lr: Value) -> Schedule:
     """The same `lr` throughout."""
     rates = _list(lr)
     return Schedule({"lr": SchedNo(rates, rates)})
 
 
+@named_options
 def sgdr_epochs(n_cycles: int, cycle_len: int, cycle_mult: int = 2) -> list[int]:
     """The epochs of each warm restart; their sum is the length of the fit."""
-    if n_cycles < 1 or cycle_len < 1 or cycle_mult < 1:
+    given = (n_cycles, cycle_len, cycle_mult)
+    if not all(isinstance(number, Integral) and number >= 1 for number in given):
         raise ConfigError(
-            "Warm restarts need n_cycles, cycle_len and cycle_mult of 1 or more, "
-            f"found {n_cycles}, {cycle_len}, {cycle_mult}."
+            "Warm restarts need n_cycles, cycle_len and cycle_mult of 1 or more, in whole numbers, "
+            f"found {', '.join(map(found, given))}."
         )
     return [cycle_len * cycle_mult**k for k in range(n_cycles)]
 
 
+@named_options
 def sgdr(lr: Value, n_cycles: int, cycle_len: int, cycle_mult: int = 2) -> Schedule:
     """Warm restarts (Loshchilov & Hutter 2017): cosines from `lr` to 0, each `cycle_mult` times as long as the last.
 
@@ -190,7 +212,7 @@ def _cos(pos: float) -> float:
 
 def _between(start: Value, end: Value, shape: Callable[[float], float]) -> Curve:
     pairs = [(a, b - a) for a, b in _pairs(start, end)]
-    if isinstance(start, (int, float)):
+    if isinstance(start, Real):
         first, change = pairs[0]
         return lambda pos: first + shape(pos) * change
     if len(set(pairs)) == 1:  # momentum, and most often the rate: one value for every group
@@ -205,7 +227,14 @@ def _between(start: Value, end: Value, shape: Callable[[float], float]) -> Curve
 
 
 def _list(value: Value) -> list[float]:
-    return [float(value)] if isinstance(value, (int, float)) else [float(part) for part in value]
+    try:
+        if isinstance(value, (str, bytes)):  # float() would read one, and a loop take it for a list
+            raise TypeError
+        return [float(value)] if isinstance(value, (int, float, Real)) else [float(part) for part in value]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"A curve goes through numbers, or lists of them with one a parameter group, not {found(value)}."
+        ) from error
 
 
 def _pairs(start: Value, end: Value) -> list[tuple[float, float]]:
@@ -219,9 +248,9 @@ def _divided(values: list[float], by: float) -> list[float]:
     return [value / by for value in values]
 
 
-def _share(pct_start: float) -> None:
-    if not 0 <= pct_start <= 1:
-        raise ConfigError(f"pct_start is a share of the fit between 0 and 1, found {pct_start}.")
+def _share(pct: float, name: str = "pct_start") -> None:
+    if not 0 <= checked_number(pct, name, 0.25) <= 1:
+        raise ConfigError(f"{name} is a share of the fit between 0 and 1, found {pct}.")
 
 
 def _above_zero(name: str, value: float) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from PIL.Image import Image
 
-from fastlearn.options import named_options
+from fastlearn.errors import ConfigError
+from fastlearn.options import checked_number, named_options
 from fastlearn.pixels import open_image
 
 if TYPE_CHECKING:
@@ -43,8 +44,11 @@ class PILImage(Image):
 
     def to_thumb(self, h: int, w: int | None = None) -> Self:
         """A copy of the same shape that fits into `h` by `w` (default: `h`) pixels; never enlarged."""
+        height, width = checked_number(h, "h", 128), checked_number(h if w is None else w, "w", 128)
+        if not (height >= 1 and width >= 1):
+            raise ConfigError(f"A thumbnail fits into a pixel or more, not {height} by {width}. Type to_thumb(128).")
         thumb = self.copy()
-        thumb.thumbnail((h if w is None else w, h))
+        thumb.thumbnail((width, height))
         return type(self).wrap(thumb)
 
     @named_options

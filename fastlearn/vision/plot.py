@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from fastlearn.errors import ConfigError
 from fastlearn.lettering import drawable, elide
-from fastlearn.options import named_options
+from fastlearn.options import checked_count, checked_figsize, checked_list, checked_number, found, named_options
 from fastlearn.pixels import open_image
 
 if TYPE_CHECKING:
@@ -49,11 +50,16 @@ def show_image(
     ctx: Axes | None = None,
     cmap: str | None = None,
 ) -> Axes:
-    """Draw one picture (Pillow, array, or tensor (c, h, w) or (h, w)) into `ax`, or a new figure; gives the axes."""
+    """Draw one picture (Pillow, array, or tensor (c, h, w) or (h, w)) into `ax`, or a new figure; gives the axes.
+
+    `im` may also be the path of a file. Raises ImageError for what is no picture.
+    """
     import matplotlib.pyplot as plt
 
-    pixels = _drawable(im)
+    pixels, figsize = _drawable(im), checked_figsize(figsize)
     ax = ctx if ax is None else ax
+    if ax is not None and not hasattr(ax, "imshow"):
+        raise ConfigError(f"ax is the axes to draw into, not {found(ax)}. Type _, ax = plt.subplots() for new ones.")
     if ax is None:
         _, ax = plt.subplots(figsize=figsize or _one_figure(pixels.shape))
     grey = pixels.ndim == 2
@@ -75,8 +81,13 @@ def show_images(
     figsize: tuple[float, float] | None = None,
 ) -> Grid:
     """Draw several pictures side by side, in `nrows` rows."""
-    ncols = math.ceil(len(ims) / nrows) if ncols is None else ncols
-    captions = [Caption(()) if titles is None else Caption((str(title),)) for title in titles or ims]
+    ims, nrows = (
+        checked_list(ims, "ims", "pictures (show_image draws a single one)"),
+        checked_count(nrows, "nrows") or 1,
+    )
+    ncols = checked_count(ncols, "ncols") or math.ceil(len(ims) / nrows)
+    named = None if titles is None else checked_list(titles, "titles", "titles, one a picture")
+    captions = [Caption(())] * len(ims) if named is None else [Caption((str(title),)) for title in named]
     return show_grid(ims, captions, nrows=nrows, ncols=ncols, figsize=figsize)
 
 
@@ -92,6 +103,8 @@ def get_grid(
     import matplotlib.pyplot as plt
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    n, nrows, ncols = checked_count(n, "n") or 1, checked_count(nrows, "nrows"), checked_count(ncols, "ncols")
+    lines, figsize = int(checked_number(lines, "lines", 1)), checked_figsize(figsize)
     if nrows is None:
         nrows = math.ceil(n / ncols) if ncols else max(1, int(math.sqrt(n)))
     ncols = ncols or math.ceil(n / nrows)
@@ -284,4 +297,4 @@ def _drawable(image: Any) -> np.ndarray:
         if image.ndim == 3 and image.dtype.kind == "f" and image.min() >= -0.5 and image.max() <= 1.5:
             image = image.clip(0, 1)  # interpolation and rounding step a little over the ends
         return np.asarray(open_image(image))
-    return np.asarray(image if image.mode in ("L", "RGB") else open_image(image))
+    return np.asarray(image if getattr(image, "mode", "") in ("L", "RGB") else open_image(image))

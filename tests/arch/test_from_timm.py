@@ -9,8 +9,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from fastlearn.arch.from_timm import check_timm_name
 from fastlearn.arch.spec import create_vision_model
-from fastlearn.errors import WeightsError
+from fastlearn.errors import ConfigError, WeightsError
 
 SMALL = "mobilenetv3_small_050"
 
@@ -36,3 +37,12 @@ def test_cached_hub_file_needs_no_network(no_network: Path) -> None:
     save_file(network.state_dict(), folder / "snapshots" / "abc" / "model.safetensors")
     body = create_vision_model(SMALL, 3).body
     assert torch.equal(body.conv_stem.weight, network.conv_stem.weight)  # type: ignore[union-attr, arg-type]
+
+
+def test_what_an_unknown_name_is_told_to_type_lists_names() -> None:
+    with pytest.raises(ConfigError, match="To list them: ") as told:
+        check_timm_name("rezznot")
+    imported, listing = str(told.value).partition("To list them: ")[2].removesuffix(".").split("; ")
+    names: dict[str, object] = {}
+    exec(imported, names)
+    assert "resnet18" in eval(listing, names)

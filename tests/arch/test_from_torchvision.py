@@ -54,6 +54,13 @@ def test_names_of_weights() -> None:
         build_network("resnet18", weights="a1_in1k")
 
 
+def test_an_architecture_that_was_called_in_place_of_being_named() -> None:
+    with pytest.raises(ConfigError, match=r"vision_learner\(dls, resnet18, pretrained=False\)"):
+        models.resnet18(pretrained=False)
+    with pytest.raises(ConfigError, match="arch is a finished ResNet.*without brackets, such as resnet18"):
+        create_vision_model(models.resnet18(), 2)  # type: ignore[arg-type]
+
+
 def test_functions_with_weights_fetch_them(no_network: Path) -> None:
     with pytest.raises(WeightsError, match="squeezenet1_1"):
         models.squeezenet1_1(weights="DEFAULT")

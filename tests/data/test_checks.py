@@ -273,3 +273,11 @@ def test_loaders_of_items(pets: Path) -> None:
     assert report.paths("leak") == [pets / "valid/dog/leak.png"]
     assert report.unreadable == [pets / "train/cat/empty.png"]
     assert "The valid loader holds list" in the(report, "foreign").message
+
+
+def test_a_number_of_workers_that_is_none(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match="max_workers is how many threads read files, a whole number, not '2'"):
+        check_images([tmp_path / "a.png"], max_workers="2", progress=False)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="check_folder has no option 'workers'.*Did you mean 'max_workers'"):
+        check_folder(tmp_path, workers=2)  # type: ignore[call-arg]

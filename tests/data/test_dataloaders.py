@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import pathlib
 
 import numpy as np
 import pytest
 import torch
+from blocks_of import block
 from column_loaders import DF, X, Y, dls
 
 from fastlearn.data.block import CategoryBlock, DataBlock, RegressionBlock
@@ -14,7 +16,7 @@ from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.label import ColReader
 from fastlearn.data.loaders import DataLoader
 from fastlearn.data.split import ColSplitter
-from fastlearn.errors import ConfigError, DataError, UnknownNameError
+from fastlearn.errors import ConfigError, DataError, ImageError, UnknownNameError
 from fastlearn.runtime.device import to_cpu
 
 
@@ -65,6 +67,22 @@ def test_new_items() -> None:
         found.test_dl(DF.assign(y="z"), with_labels=True)
     with pytest.raises(DataError, match="There are no items"):
         found.test_dl(DF[:0])
+    with pytest.raises(DataError, match=r"no items to make a test_dl of: found None\. Type dls\.test_dl"):
+        found.test_dl(None)
+    with pytest.raises(ConfigError, match="with_labels is True or False, not 'y'"):
+        found.test_dl(DF, with_labels="y")
+
+
+def test_new_items_that_are_no_file_are_told_at_once(folder: pathlib.Path) -> None:
+    dls = block().dataloaders(folder, device="cpu")
+    cats = folder / "valid" / "cat"
+    with pytest.raises(ImageError, match=r"There is no file .*cat/00\.npy\. Did you mean '0\.npy'") as told:
+        dls.test_dl(str(cats / "00.npy"))
+    assert told.value.path == str(cats / "00.npy")
+    for items in (cats, str(cats), [cats]):
+        with pytest.raises(ImageError, match=r"cat is a folder, .*test_dl\(get_image_files\('.*cat'\)\)"):
+            dls.test_dl(items)
+    assert len(dls.test_dl(cats / "0.npy")) == len(dls.test_dl([cats / "0.npy", cats / "1.npy"])) == 1
 
 
 def test_our_loaders_over_plain_data() -> None:

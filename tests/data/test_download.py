@@ -192,3 +192,10 @@ def test_a_process_that_waits_for_another_says_so(
     assert "Another process is fetching" in capsys.readouterr().out
     untar_data(server.url("pets.tgz"))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("option", ["url", "archive", "data"])
+def test_what_is_no_path(option: str) -> None:
+    options: dict[str, Any] = {"url": URLs.DIGITS} | {option: 3}
+    with pytest.raises(ConfigError, match=f"{option} is a path such as .*, not 3"):
+        untar_data(**options)

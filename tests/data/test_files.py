@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from fastlearn.data.files import FileGetter, ImageGetter, get_files, get_image_files
-from fastlearn.errors import DataError
+from fastlearn.errors import ConfigError, DataError
 from fastlearn.paths import Path
 
 Folder = pathlib.Path
@@ -139,3 +139,23 @@ def test_unreadable_folder_is_named(tmp_path: Folder) -> None:
             get_image_files(tmp_path)
     finally:
         (tmp_path / "shut").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"extensions": 3}, "extensions is a list of endings, such as .*, not 3"),
+        ({"extensions": [None]}, "extensions holds None: expected endings"),
+        ({"folders": 3}, "folders is a list of names of folders, such as .*, not 3"),
+        ({"recurse": "no"}, "recurse is True or False, not 'no'"),
+        ({"extension": ".jpg"}, "get_files has no option 'extension'. Did you mean 'extensions'"),
+    ],
+)
+def test_options_of_a_wrong_sort(tmp_path: Folder, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        get_files(tmp_path, **options)  # type: ignore[arg-type]
+
+
+def test_a_suffix_that_is_no_path() -> None:
+    with pytest.raises(ConfigError, match="suffix is a path such as"):
+        FileGetter(suffix=None)  # type: ignore[arg-type]

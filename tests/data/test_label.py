@@ -104,6 +104,9 @@ def test_two_columns_of_one_name():
         (lambda: ColReader([]), "No column is named"),
         (lambda: ColReader([["a"]]), r"told by its name or number, not by \['a'\]"),
         (lambda: ColReader("a", suff=3), "suff is a text that is put around a name, not 3"),
+        (lambda: using_attr(3, "name"), "f is a function, not 3"),
+        (lambda: using_attr(str, None), "attr is the name of an attribute, such as 'name' or 'stem', not None"),
+        (lambda: AttrGetter(3), "nm is the name of an attribute, such as 'name' or 'stem', not 3"),
     ],
 )
 def test_labellers_of_a_wrong_sort(call: Any, message: str) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import pathlib
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from blocks_of import block
 from number_loaders import KEY, N, dataset, loader, same
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from fastlearn.data.loaders import DataLoader, Loader
 from fastlearn.data.transform import BatchPipeline
-from fastlearn.errors import ConfigError, DataError, ImageError
+from fastlearn.errors import ConfigError, DataError
 from fastlearn.runtime.seed import RunKey, numpy_rng
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -168,20 +166,11 @@ def test_looking() -> None:
         (lambda: DataLoader([1], shuffle="yes"), "shuffle is True or False, not 'yes'"),
         (lambda: DataLoader([1], seed="a"), "seed needs a whole number"),
         (lambda: DataLoader([1], np.zeros((30, 30))), "bs=a ndarray for a set of 1 samples"),
+        (lambda: DataLoader([1], after_batch=[len]), "after_batch is a BatchPipeline, not .*batch_tfms="),
+        (lambda: DataLoader([1], collate=3), "collate is a function, not 3"),
+        (lambda: DataLoader([1], n_inp="x"), "n_inp='x': expected how many parts of a sample are inputs"),
     ],
 )
 def test_options_of_a_wrong_sort(make: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
-
-
-def test_new_items_that_are_no_file_are_told_at_once(folder: pathlib.Path) -> None:
-    dls = block().dataloaders(folder, device="cpu")
-    cats = folder / "valid" / "cat"
-    with pytest.raises(ImageError, match=r"There is no file .*cat/00\.npy\. Did you mean '0\.npy'") as told:
-        dls.test_dl(str(cats / "00.npy"))
-    assert told.value.path == str(cats / "00.npy")
-    for items in (cats, str(cats), [cats]):
-        with pytest.raises(ImageError, match=r"cat is a folder, .*test_dl\(get_image_files\('.*cat'\)\)"):
-            dls.test_dl(items)
-    assert len(dls.test_dl(cats / "0.npy")) == len(dls.test_dl([cats / "0.npy", cats / "1.npy"])) == 1

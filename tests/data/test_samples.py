@@ -24,3 +24,8 @@ def test_class_weights() -> None:
         class_weights(DataBlock((RegressionBlock, RegressionBlock), splitter=IndexSplitter([0])).dataloaders([1, 2]))
     with pytest.raises(DataError, match="None of the 2 labels is one of the classes"):
         class_weights(["a", "b"], ["c"])
+
+
+def test_a_vocab_that_is_no_list() -> None:
+    with pytest.raises(ConfigError, match="vocab is a list of classes, such as .*, not 3"):
+        class_weights(["a", "b"], 3)  # type: ignore[arg-type]

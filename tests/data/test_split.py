@@ -171,3 +171,8 @@ def test_positions_of_any_sort() -> None:
     for chosen in ([1], (1,), {1}, np.array([1]), torch.tensor([1]), [torch.tensor(1)], pd.Series([1], index=[9])):
         train, valid = S.IndexSplitter(chosen)(["a", "b", "c"])
         assert (list(train), list(valid)) == ([0, 2], [1])
+
+
+def test_a_side_that_is_neither_first_nor_last() -> None:
+    with pytest.raises(ConfigError, match="valid_last is True or False, not 'x'"):
+        S.EndSplitter(valid_last="x")  # type: ignore[arg-type]

@@ -138,3 +138,9 @@ def test_encoded_multicategory() -> None:
 def test_labels_and_options_of_a_wrong_sort(make: Any, message: str) -> None:
     with pytest.raises((ConfigError, DataError), match=message):
         make()
+
+
+@pytest.mark.parametrize("option", ["sort", "add_na"])
+def test_a_flag_that_is_none(option: str) -> None:
+    with pytest.raises(ConfigError, match=f"{option} is True or False, not 'x'"):
+        CategoryBlock(**{option: "x"})

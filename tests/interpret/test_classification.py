@@ -102,3 +102,21 @@ def test_numbers_have_top_losses_but_no_classes():
     assert len(Interpretation.from_learner(learn).top_losses(3)[0]) == 3
     with pytest.raises(ConfigError, match="no classes to confuse"):
         ClassificationInterpretation.from_learner(learn)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda interp: interp.top_losses(3, largest="yes"), "largest is True or False, not 'yes'"),
+        (lambda interp: interp.top_losses(True), "a whole number of samples from 1, not k=True"),
+        (lambda interp: interp.from_learner(Learner, act=3), "act is a function, not 3"),
+        (lambda interp: interp.most_confused("2"), "min_val is a number such as 2, not '2'"),
+        (lambda interp: interp.plot_confusion_matrix(figsize=12), r"Type figsize=\(12, 12\)"),
+        (lambda interp: interp.plot_confusion_matrix(dpi="x"), "dpi is a number such as 100, not 'x'"),
+        (lambda interp: interp.plot_confusion_matrix(normalize=True, norm_dec=-1), "how many digits .* from 0, not -1"),
+        (lambda interp: interp.show_results("x"), r"positions of samples, such as range\(9\), not 'x'"),
+    ],
+)
+def test_options_of_a_wrong_sort(learn, call, message):
+    with pytest.raises(ConfigError, match=message):
+        call(ClassificationInterpretation.from_learner(learn))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import sklearn.metrics as skm
+import torch
 from predictions import (
     CLASSES,
     FOUND,
@@ -25,7 +28,7 @@ from predictions import (
 )
 
 from fastlearn import metrics as m
-from fastlearn.errors import DataError
+from fastlearn.errors import DataError, FastlearnError
 
 
 def test_other_functions_are_weighted_by_batch_size():
@@ -72,3 +75,34 @@ def test_sums_of_two_processes_give_the_metric_of_all():
     assert whole.value == pytest.approx(skm.root_mean_squared_error(T, P), abs=1e-6)
     assert m.as_metric(m.rmse).sums[1] == 0
     assert m.RocAuc().sums is None
+
+
+class Half(m.Metric):
+    name = "half"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: m.BatchMean(lambda o, t: o), r"The metric gave a tensor of shape \(2, 2\), expected one number"),
+        (lambda: m.BatchMean(lambda o, t: None), "The metric gave None, expected one number"),
+        (lambda: m.AccumMetric(lambda o, t: "x", name="mine"), "The metric mine gave 'x', expected one number"),
+        (lambda: m.AccumMetric(lambda o, t: o["x"]), "The metric failed: TypeError: "),
+        (lambda: m.AccumMetric(3), "func is a function, not 3"),
+        (lambda: m.AccumMetric(len, activation="softmx"), "activation='softmx': choose 'no', 'sigmoid'"),
+        (lambda: m.AccumMetric(len, thresh="x"), "thresh is a number such as 0.5, not 'x'"),
+        (Half, r"The metric Half has no update\(outputs, targets\)\. A Metric of your own has reset\(\)"),
+        (lambda: m.F1Score(axis="x"), "axis is a whole number such as -1 or 1, not 'x'"),
+        (lambda: m.Dice(axis=None), "axis is a whole number such as -1 or 1, not None"),
+        (lambda: m.FBeta("x"), "beta is a number such as 2, not 'x'"),
+        (lambda: m.F1ScoreMulti(thresh="x"), "thresh is a number such as 0.5, not 'x'"),
+        (lambda: m.accuracy([0.1, 0.9], torch.tensor([1])), r"inp is a tensor, not \[0.1, 0.9\]\. To make one"),
+        (lambda: m.mse(torch.zeros(2), None), r"targ is a tensor, not None"),
+        (lambda: m.as_metric(partial(m.top_k_accuracy, k="a")), "k is a whole number from 1, not 'a'"),
+    ],
+)
+def test_what_is_no_metric_is_said_in_one_sentence(make, message):
+    with pytest.raises(FastlearnError, match=message):
+        metric = make()
+        metric.update(torch.rand(2, 2), torch.tensor([0, 1]))
+        metric.compute()

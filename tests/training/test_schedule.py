@@ -94,3 +94,23 @@ def test_flat_constant_and_restarts():
 def test_an_exponential_has_no_zero_and_one_sign(ends):
     with pytest.raises(ConfigError, match="same sign, neither of them 0"):
         SchedExp(*ends)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SchedCos("1e-3", 0), "goes through numbers, or lists of them .*, not '1e-3'"),
+        (lambda: SchedNo(None, 0), "goes through numbers, .*, not None"),
+        (lambda: SchedLin([1, "x"], [0, 0]), r"goes through numbers, .*, not \[1, 'x'\]"),
+        (lambda: SchedPoly(0, 1, "2"), "power is a number such as 2, not '2'"),
+        (lambda: combine_scheds(0.5, [SchedLin(0, 1)]), "pcts is a list of shares, one a curve, not 0.5"),
+        (lambda: combine_scheds([1], [3]), "A curve in scheds is a function, not 3"),
+        (lambda: combine_scheds([float("nan")], [SchedLin(0, 1)]), "summing to 1"),
+        (lambda: combined_cos(1.5, 0, 1, 0), "pct is a share of the fit between 0 and 1, found 1.5"),
+        (lambda: one_cycle(1e-3, pct_start="x"), "pct_start is a number such as 0.25, not 'x'"),
+        (lambda: sgdr_epochs("2", 1), "in whole numbers, found '2', 1, 2"),
+    ],
+)
+def test_what_no_curve_can_be_made_of(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastlearn.errors import ImageError
+from fastlearn.errors import ConfigError, ImageError
 from fastlearn.vision.image import PILImage, PILImageBW
 
 
@@ -37,6 +37,10 @@ def test_thumbnails_keep_the_shape_and_the_original():
     assert image.to_thumb(128).size == (128, 96) and image.to_thumb(30, 400).size == (40, 30)
     assert image.to_thumb(1000).size == (400, 300) and image.size == (400, 300)
     assert type(image.to_thumb(9)) is PILImage
+    with pytest.raises(ConfigError, match="A thumbnail fits into a pixel or more, not 0 by 0"):
+        image.to_thumb(0)
+    with pytest.raises(ConfigError, match="h is a number such as 128, not 'x'"):
+        image.to_thumb("x")
 
 
 def test_show_draws_where_it_is_told():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fastlearn.errors import FastlearnError
 from fastlearn.vision.plot import (
     Caption,
     elide,
@@ -115,3 +116,31 @@ def test_dark_styles_stay_readable():
     with matplotlib.rc_context({"axes.titlecolor": "white"}):
         (ax,) = show_grid(pictures(1), [Caption(("x",))])
         assert ax.title.get_color() == "white"
+
+
+def test_a_picture_by_its_path(tmp_path):
+    path = tmp_path / "red.png"
+    Image.new("RGB", (4, 2), "red").save(path)
+    for given in (path, str(path), path.read_bytes()):
+        np.testing.assert_array_equal(show_image(given).images[0].get_array()[1, 3], [255, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: show_image("nowhere/a.jpg"), r"There is no file nowhere/a\.jpg"),
+        (lambda: show_image(None), "Cannot make a picture of NoneType None. Pass a path"),
+        (
+            lambda: show_image(torch.rand(4, 4), ax=3),
+            r"ax is the axes to draw into, not 3\. Type _, ax = plt",
+        ),
+        (lambda: show_image(torch.rand(4, 4), figsize=3), r"Type figsize=\(3, 3\)"),
+        (lambda: show_images("a.jpg"), "ims is a list of pictures"),
+        (lambda: show_images(pictures(2), ncols="x"), "ncols is a whole number from 1, not 'x'"),
+        (lambda: get_grid(0), "n is a whole number from 1, not 0"),
+        (lambda: get_grid(4, nrows=0), "nrows is a whole number from 1, not 0"),
+    ],
+)
+def test_what_cannot_be_drawn(call, message):
+    with pytest.raises(FastlearnError, match=message):
+        call()
