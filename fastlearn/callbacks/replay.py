@@ -49,6 +49,12 @@ class Replay(Callback):
     def after_fit(self, state: TrainState) -> None:
         self._steering.end(state)
 
+    def state_dict(self) -> dict[str, Any]:
+        return self._steering.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._steering.load_state_dict(state)
+
 
 def _intervention(one: Any) -> Intervention:
     try:

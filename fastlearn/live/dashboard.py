@@ -7,7 +7,14 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from fastlearn.callbacks.progress import NotebookView, ProgressCallback, View, finder_of, in_notebook
+from fastlearn.callbacks.progress import (
+    NotebookSearchView,
+    NotebookView,
+    ProgressCallback,
+    View,
+    finder_of,
+    in_notebook,
+)
 from fastlearn.callbacks.say import say
 from fastlearn.live.shell import interrupt_waits
 from fastlearn.live.view import DashboardView
@@ -15,6 +22,7 @@ from fastlearn.training.steering import Steering
 
 if TYPE_CHECKING:
     from fastlearn.live.shell import ShellPoll
+    from fastlearn.training.lr_find import LRFinder, LRFinderResult
     from fastlearn.training.state import TrainState
 
 _POLL_S = 0.1
@@ -35,6 +43,7 @@ class Dashboard(ProgressCallback):
         super().__init__(visible, form)
         self.steering = Steering()
         self._shell: ShellPoll | None = None
+        self._search: tuple[LRFinder, Any] | None = None  # the last one, and the output that its line was in
         self._next_draw = math.inf
         self._hinted = False
 
@@ -63,11 +72,17 @@ class Dashboard(ProgressCallback):
             if self._shell is not None:
                 self._shell.release()
 
+    def state_dict(self) -> dict[str, Any]:
+        return self.steering.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steering.load_state_dict(state)
+
     def _one_fit(self) -> dict[str, Any]:
         return super()._one_fit() | {"steering": Steering(), "_next_draw": math.inf}
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_shell": None}  # it holds the sockets of this kernel
+        return super().__getstate__() | {"_shell": None, "_search": None}  # they belong to this kernel and its page
 
     def _look(self, state: TrainState) -> float:
         """Hear the page ten times a second, and draw at the view's own rate."""
@@ -114,8 +129,24 @@ class Dashboard(ProgressCallback):
         except Exception as fault:
             self._fall_back(fault)
 
+    def take_search_output(self, result: LRFinderResult) -> Any:
+        """The handle of the output in which that search said how far it was, and which is empty now; None without."""
+        search, self._search = self._search, None
+        return search[1] if search is not None and search[0].result is result else None
+
+    def _search_view(self, finder: LRFinder, state: TrainState) -> View | None:
+        view = super()._choose_view(state)
+        if not isinstance(view, NotebookSearchView):
+            return view
+        from IPython.display import display
+
+        self._search = finder, display({"text/plain": "", "text/html": ""}, raw=True, display_id=True)
+        return NotebookSearchView(self._search[1])
+
     def _choose_view(self, state: TrainState) -> View | None:
-        if finder_of(state) is not None or not (self.form == "notebook" or (self.form == "auto" and in_notebook())):
+        if (finder := finder_of(state)) is not None:
+            return self._search_view(finder, state)
+        if not (self.form == "notebook" or (self.form == "auto" and in_notebook())):
             return super()._choose_view(state)
         if not _has_widgets():
             if not self._hinted:

@@ -20,7 +20,8 @@ class Learner(core.Learner):
     def _show_search(self, result: LRFinderResult, show_plot: bool) -> Any:
         suggested = suggested_lrs(result.suggestions)
         if show_plot:
-            show_picker(result, suggested, self._pick)
+            bars = [callback for callback in self.cbs if isinstance(callback, Dashboard)]
+            show_picker(result, suggested, self._pick, bars[-1].take_search_output(result) if bars else None)
         return suggested
 
     def _pick(self, lr: float) -> None:

@@ -25,7 +25,7 @@ class DirectLine:
         self._ahead = [comm.topic, DELIM]
         fixed = {key: value for key, value in session.msg_header("comm_msg").items() if key not in ("msg_id", "date")}
         self._header = _encode(fixed)[:-1]  # its closing brace comes after the rest
-        self._id, self._sent = f"{session.session}_{comm.comm_id}", 0
+        self._id, self._sent = _encode(f"{session.session}_{comm.comm_id}")[:-1], 0  # its number and quote come after
         self._parent = session.pack(extract_header(kernel.get_parent()))
         self._metadata = session.pack({})
         self._begin = f'{{"comm_id": {_encode(comm.comm_id)}, "data": {{"method": "custom", "content": '
@@ -44,7 +44,7 @@ class DirectLine:
     def send(self, content: Any, buffers: list[bytes] | None) -> None:
         """What ipywidgets' `send` does; `content` is plain JSON."""
         self._sent += 1
-        header = f'{self._header}, "msg_id": "{self._id}_{self._sent}", "date": "{datetime.now(UTC).isoformat()}"}}'
+        header = f'{self._header}, "msg_id": {self._id}_{self._sent}", "date": "{datetime.now(UTC).isoformat()}"}}'
         content = f"{self._begin}{_encode(content)}}}}}"
         parts = [header.encode(), self._parent, self._metadata, content.encode()]
         signature = self._sign([b"".join(parts)])  # that of the parts one after the other

@@ -1,19 +1,13 @@
 """The learning-rate picker: what `learn.lr_find()` returns, and the curve in the notebook on which to choose a rate.
 
-A notebook gets two outputs. The first is an empty element; the page's part of the widget, which Jupyter starts without
-a view, draws itself into it and, while it is there, hides the second: the still picture with the choice marked, drawn
-anew at each pick. So the picker lives as long as its kernel, also for the cells that follow and after a reload of the
-page, and yet the notebook's file never holds a widget. A widget's view, once saved, is shown as "model not found" when
-the kernel is gone; and taking the view away when the next cell starts would end the picker under "Run all", or as soon
-as the reader types `learn.lr` to see the choice.
+A notebook gets two outputs: what was suggested, in whose place the page draws the picker (`placed_widget`), and the
+still picture with the choice marked, drawn anew at each pick and hidden by the page while the picker is there.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import sys
-import uuid
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +22,6 @@ if TYPE_CHECKING:
 
 _MAX_POINTS = 200
 _DPI = 100
-_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class LRPicker(tuple[float, ...]):
@@ -55,23 +48,29 @@ def suggested_lrs(suggestions: Mapping[str, Suggestion]) -> LRPicker:
     return _rebuilt(tuple(suggestions), rates, rates[0] if rates else None)
 
 
-def show_picker(result: LRFinderResult, suggested: LRPicker, on_pick: Callable[[float], None]) -> None:
+def show_picker(
+    result: LRFinderResult, suggested: LRPicker, on_pick: Callable[[float], None], output: Any = None
+) -> None:
     """Show the curve in a notebook; each pick goes to `suggested.lr` and to `on_pick(lr)`. Elsewhere do nothing.
 
-    `on_pick` is called on whatever thread Jupyter reads the page's messages, so it should only store the rate. If it
-    raises, the page shows the error and the choice stays as it was.
+    `output` is the handle of a display that has nothing to say any more, to be used for the picker. `on_pick` is called
+    on whatever thread Jupyter reads the page's messages, so it should only store the rate. If it raises, the page shows
+    the error and the choice stays as it was.
     """
     if not in_notebook():
         return
     from IPython.display import display
 
     picker = _Picker(result, suggested, on_pick)
-    display(picker.live_bundle(), raw=True)
+    if output is None:
+        display(picker.live_bundle(), raw=True)
+    else:
+        output.update(picker.live_bundle(), raw=True)
     picker.still = display(picker.still_bundle(), raw=True, display_id=True)
 
 
 def still_bundle(result: LRFinderResult, chosen: float | None) -> dict[str, Any]:
-    """What a saved notebook shows: the curve with the chosen rate marked, as a PNG and as text."""
+    """What a saved notebook shows: the curve with the rate marked that was picked, if one was, as a PNG and as text."""
     figure, _ = _draw(result, chosen)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=_DPI)
@@ -79,13 +78,13 @@ def still_bundle(result: LRFinderResult, chosen: float | None) -> dict[str, Any]
 
 
 def describe(result: LRFinderResult, chosen: float | None) -> str:
-    """One line: the chosen rate, and what was suggested.
+    """One line: the rate that was picked, if one was, and what was suggested.
 
     >>> describe(learn.recorder.lr_finder, 1e-3)
     'Learning rate 1.00e-03 chosen; suggested: valley 1.20e-03.'
     """
-    named = ", ".join(f"{name} {suggestion.lr:.2e}" for name, suggestion in result.suggestions.items())
     choice = "No learning rate chosen" if chosen is None else f"Learning rate {chosen:.2e} chosen"
+    named = _named(result)
     return f"{choice}; {f'suggested: {named}' if named else 'none suggested'}."
 
 
@@ -116,7 +115,7 @@ class _Picker:
 
     def pick(self, value: object) -> None:
         """Keep a rate that the page sent, or tell the page why not."""
-        before, self.widget.message = self.suggested.lr, ""
+        before, self.widget.message = self.widget.held, ""
         try:
             rate = check_rate(value)
             self.on_pick(rate)
@@ -126,30 +125,33 @@ class _Picker:
         self.suggested._chosen = rate
         self.widget.value = self.widget.held = rate
         if self.still is not None and rate != before:
-            self.still.update(self.still_bundle(), raw=True)
+            bundle = self.still_bundle()
+            self.still.update(bundle, raw=True)
+            self.widget.follow(bundle)
 
     def still_bundle(self) -> dict[str, Any]:
-        return still_bundle(self.result, self.suggested.lr)
+        return still_bundle(self.result, self.widget.held)
 
     def live_bundle(self) -> dict[str, Any]:
-        """The element that the page draws in; the widget's view where outputs cannot be reached from a model."""
-        if _needs_view():
-            return {_WIDGET_VIEW: {"model_id": self.widget.model_id, "version_major": 2, "version_minor": 0}}
-        return {"text/html": f'<div class="{self.widget.place}"></div>', "text/plain": ""}
+        named = _named(self.result)
+        return self.widget.live_bundle(f"Suggested learning rates: {named}." if named else "No rate was suggested.")
 
 
-def _make_widget(result: LRFinderResult, chosen: float | None) -> PickerWidget:
+def _named(result: LRFinderResult) -> str:
+    """The suggestions as "valley 1.20e-03, slide 2.00e-03"."""
+    return ", ".join(f"{name} {suggestion.lr:.2e}" for name, suggestion in result.suggestions.items())
+
+
+def _make_widget(result: LRFinderResult, first: float | None) -> PickerWidget:
     from fastlearn.live.picker_widget import PickerWidget
 
     lrs, losses = _points(result)
-    _, (low, high) = _draw(result, chosen)
+    _, (low, high) = _draw(result, None)
     suggestions = [
         {"name": name, "lr": float(lr), "loss": float(loss) if math.isfinite(loss) else None}
         for name, (lr, loss) in result.suggestions.items()
     ]
-    # The place is part of the first message, since the page looks for it as soon as that has come.
-    place = f"fastlearn-picker-{uuid.uuid4().hex}"
-    return PickerWidget(lrs=lrs, losses=losses, y_range=[low, high], suggestions=suggestions, value=chosen, place=place)
+    return PickerWidget(lrs=lrs, losses=losses, y_range=[low, high], suggestions=suggestions, value=first)
 
 
 def _points(result: LRFinderResult) -> tuple[list[float], list[float]]:
@@ -179,13 +181,6 @@ def _draw(result: LRFinderResult, chosen: float | None) -> tuple[Any, tuple[floa
         ax.axvline(chosen, color="black", linewidth=1.6, linestyle="--", label=f"chosen  {chosen:.2e}")
         ax.legend(edgecolor="none")
     return figure, (float(low), float(high))
-
-
-def _needs_view() -> bool:
-    """True in VS Code and Colab, whose pages start a widget's code only where they show a view of it."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return "google.colab" in sys.modules or "__vsc_ipynb_file__" in getattr(shell, "user_ns", {})
 
 
 def _rebuilt(names: tuple[str, ...], rates: tuple[float, ...], chosen: float | None) -> LRPicker:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import anywidget
 import traitlets
+
+from fastlearn.live.placed_widget import PlacedWidget
 
 _STATIC = Path(__file__).parent / "static"
 
 
-class PickerWidget(anywidget.AnyWidget):
+class PickerWidget(PlacedWidget):
     """A curve of losses over learning rates, and the rate chosen on it."""
 
     _esm = _STATIC / "picker.js"
@@ -20,13 +21,10 @@ class PickerWidget(anywidget.AnyWidget):
     losses = traitlets.List(traitlets.Float()).tag(sync=True)
     suggestions = traitlets.List(traitlets.Dict()).tag(sync=True)  # of {name, lr, loss}; a loss may be None
     y_range = traitlets.List(traitlets.Float()).tag(sync=True)
-    value = traitlets.Float(None, allow_none=True).tag(
-        sync=True
-    )  # the rate marked first, then the one picked; None before
+    # The rate that is marked: the first suggestion, then the one picked; None before, where nothing was suggested.
+    value = traitlets.Float(None, allow_none=True).tag(sync=True)
     held = traitlets.Float(None, allow_none=True).tag(sync=True)  # what Python has stored; None before the first pick
     message = traitlets.Unicode().tag(sync=True)  # what Python has to say about the last pick
-    opened = traitlets.Bool(False).tag(sync=True)  # a page has this picker; one that finds it set has been reloaded
-    place = traitlets.Unicode().tag(sync=True)  # class name of the element in which the page draws
 
     def __repr__(self) -> str:
         return "PickerWidget()"  # no address in it, so that outputs can be compared

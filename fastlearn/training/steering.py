@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Deed = Literal["stop", "skip_validation", "pause", "resume", "lr"]
 Wish = Deed | Literal["lr_factor"]
 _LOWEST, _HIGHEST = 1e-20, 1e3  # beyond them a slip of the finger would ruin the weights, or find no way back
+_NO_PAUSE = "The training is stopping already, so there is nothing to pause."
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,10 @@ class Steering:
         self._wishes.append(("lr", _positive(lr, "The learning rate")))
 
     def begin(self, state: TrainState) -> None:
-        """A fit begins: unscaled, running, with no wish left from the one before."""
-        self.scale, self.paused = 1.0, False
+        """A fit begins: running, with no wish left from the one before, and unscaled unless it resumes one."""
+        self.paused = False
+        if state.plan.start_epoch == 0:
+            self.scale = 1.0
         self._wishes.clear()
         self._refusals.clear()
         # Without a schedule nobody sets the rate anew, and ours would be multiplied again and again.
@@ -76,6 +79,14 @@ class Steering:
         if self._unscheduled is not None:
             set_hypers(state.optimizer, lr=self._unscheduled)
         self._unscheduled = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a training that is resumed must know of what was done to it by hand."""
+        return {"scale": self.scale}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` said."""
+        self.scale = float(state["scale"])
 
     def before_batch(self, state: TrainState) -> None:
         """Scale the rate that the schedule has just set."""
@@ -123,7 +134,10 @@ class Steering:
             return Intervention(step, what, None, float(state.batch_index + 1))
         else:
             wanted = what == "pause"
-            if self.paused == wanted or (wanted and state.stop):
+            if self.paused == wanted:
+                return None
+            if wanted and state.stop:
+                self._refusals.append(_NO_PAUSE)
                 return None
             self.paused = wanted
         return Intervention(step, what)

@@ -11,10 +11,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
 
 from fastlearn.errors import FastlearnError, ImageError
+from fastlearn.live.placed_widget import PlacedWidget
 from fastlearn.paths import Path, printable
 from fastlearn.pixels import open_image
 from fastlearn.vision.cleaner_plan import DELETE, KEEP
@@ -30,7 +30,7 @@ MOST_LISTED = 200  # choices in the still table
 BUSY_EVERY_S = 0.25
 
 
-class CleanerWidget(anywidget.AnyWidget):
+class CleanerWidget(PlacedWidget):
     """Shows the pictures that `cleaner` looks at, and puts what is clicked into it.
 
     Pictures go to the page in the buffers of messages, so that a saved notebook does not hold them.
@@ -54,12 +54,11 @@ class CleanerWidget(anywidget.AnyWidget):
         return f"CleanerWidget({self._cleaner!r})"
 
     def show(self) -> None:
-        """Display the widget, and under it the still table, which a saved notebook keeps."""
+        """Display the widget's place, and under it the still table, which a saved notebook keeps."""
         from IPython.display import display
 
-        view = self._repr_mimebundle_()
-        bundle = view[0] if isinstance(view, tuple) else view
-        for ids, shown in ((self._views, bundle), (self._stills, still(self._cleaner))):
+        words = f"Pictures with high losses, of {len(self._cleaner.vocab)} classes."
+        for ids, shown in ((self._views, self.live_bundle(words)), (self._stills, still(self._cleaner))):
             handle = display(shown, raw=True, display_id=True)  # type: ignore[no-untyped-call]
             if handle is not None:
                 ids.append(handle.display_id)
@@ -86,13 +85,18 @@ class CleanerWidget(anywidget.AnyWidget):
                 choices = {str(one.index): cleaner.choice_of(one.file) for one in rows}
                 self.send({"kind": "choices", "choices": choices, "counts": _counts(cleaner)})
             self.summary = still_text(cleaner)
-            self._update(self._stills, still(cleaner))
+            self._update_still()
 
     def end(self) -> None:
         """Leave the still table alone on the page."""
         self._update(self._views, {"text/plain": "", "text/html": ""})
-        self._update(self._stills, still(self._cleaner))
+        self._update_still()
         self.close()
+
+    def _update_still(self) -> None:
+        table = still(self._cleaner)
+        self._update(self._stills, table)
+        self.follow(table)
 
     def _update(self, ids: list[str], bundle: dict[str, str]) -> None:
         from IPython.display import update_display

@@ -4,59 +4,22 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from notebook_page import Notebook
+from slow_training import Open, dash, pages_with_a_learner, press
 
 pytestmark = pytest.mark.soak
 
-Open = Callable[..., Notebook]
-
-SETUP = """
-import threading, time, torch, torch.nn.functional as F
-from torch import nn
-from fastlearn.vision.all import Learner, DataLoaders, Callback, accuracy
-rng = torch.Generator().manual_seed(0)
-data = [(torch.randn(8, 4, generator=rng), torch.randint(3, (8,), generator=rng)) for _ in range(20)]
-class Slow(Callback):
-    def __init__(self, seconds): self.seconds = seconds
-    def after_batch(self, state): time.sleep(self.seconds)
-def make(seconds=.03, n=20, metrics=accuracy):
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-    split = lambda m: [list(m[0].parameters()), list(m[2].parameters())]
-    return Learner(DataLoaders(data[:n], data[:5], device="cpu"), model, F.cross_entropy, metrics=metrics, seed=1,
-                   splitter=split, cbs=Slow(seconds))
-learn = make()
-"""
+CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 STEERED = "print('steered:', *(one.what for one in learn.recorder.interventions), 'and no more')"
 
 
 @pytest.fixture
 def lab_page(notebook: Open) -> Iterator[Open]:
-    """`notebook` with the cell that makes a learner, already run; nothing may be wrong in the page at the end."""
-    pages: list[Notebook] = []
-
-    def open_page(*cells: str) -> Notebook:
-        page = notebook(SETUP, *cells)
-        pages.append(page)
-        assert page.run_cell(0)
-        return page
-
-    yield open_page
-    for page in pages:
-        assert page.outside_requests == []
-        # JupyterLab's own word for a message of a kernel that is no more
-        assert [error for error in page.console_errors if not error.startswith("Comm not found")] == []
-
-
-def dash(page: Notebook):
-    return page.output(1).locator(".fl-dash")
-
-
-def press(page: Notebook, name: str) -> None:
-    dash(page).get_by_role("button", name=re.compile(f"^{name}")).click()
+    # JupyterLab's own word for a message of a kernel that is no more
+    yield from pages_with_a_learner(notebook, "Comm not found")
 
 
 def another_tab(page: Notebook) -> Notebook:
@@ -149,15 +112,40 @@ def test_stop_in_the_frozen_part_ends_the_story(lab_page: Open) -> None:
     page.wait_for_text("steered: stop and no more", cell=2)
 
 
-def test_a_restarted_kernel_leaves_the_page_alive(lab_page: Open) -> None:
+def test_a_restarted_kernel_leaves_the_page_alive_and_the_old_card_says_so(lab_page: Open) -> None:
     page = lab_page("learn.fit_one_cycle(500)", "make(0).fit(1); print('it trains' + ' again')")
     page.start_cell(1)
     page.wait_for_text("epoch 1 of 500", cell=1)
-    page.page.evaluate("() => window.harness.kernel().restart()")
+    page.page.evaluate("() => { window.harness.kernel().restart(); }")
+    page.wait_for_text("The kernel was restarted", cell=1)
+    assert steering_buttons(page) == 0 and dash(page).locator("canvas").first.is_visible()
     page.wait_idle()
     assert page.run_cell(0) and page.run_cell(2)
     page.wait_for_text("it trains again", cell=2)
     page.output(2).locator("img").wait_for()
+    page.wait_for_text("The kernel was restarted", cell=1)
+
+
+@pytest.mark.parametrize("by", ["the page", "the server", "a crash"])
+def test_a_kernel_that_went_without_a_word_is_noticed(lab_page: Open, by: str) -> None:
+    # In a thread, since a shutdown interrupts the cell first, and the training says farewell.
+    page = lab_page("thread = threading.Thread(target=learn.fit, args=(500,)); thread.start()", CRASH)
+    assert page.run_cell(1)
+    page.wait_for_text("epoch 1 of 500", cell=1)
+    assert steering_buttons(page) > 0
+    if by == "the page":
+        page.page.evaluate("() => { window.harness.panel().sessionContext.shutdown(); }")
+    elif by == "the server":
+        page.lab.end_kernels()
+    else:
+        page.start_cell(2)
+    page.wait_for_text("The kernel was restarted or shut down", cell=1)
+    assert steering_buttons(page) == 0
+
+
+def steering_buttons(page: Notebook) -> int:
+    """How many buttons there are to press in the card's group for steering."""
+    return dash(page).get_by_role("group", name="Steer the training").get_by_role("button").count()
 
 
 def test_a_training_in_a_thread_is_steered_after_its_cell(lab_page: Open) -> None:
@@ -201,3 +189,15 @@ def test_many_short_epochs_leave_a_small_notebook(lab_page: Open) -> None:
     picture, table = page.saved_outputs(1)
     assert sum(len(str(output)) for output in (picture, table)) < 150_000
     assert table["data"]["text/html"].count("<tr>") == 62
+
+
+def test_a_connection_that_breaks_and_comes_back_changes_nothing(lab_page: Open) -> None:
+    page = lab_page("learn.fit_one_cycle(30)", "print([one.what for one in learn.recorder.interventions])")
+    run = page.start_all()
+    page.wait_for_text("epoch 1 of 30", cell=1)
+    page.page.evaluate("() => window.harness.kernel().reconnect()")
+    page.wait_for_text("epoch 3 of 30", cell=1)
+    press(page, "Stop")
+    assert page.wait_run(run)
+    page.wait_for_text("Stopped by hand", cell=1)
+    page.wait_for_text("['stop']", cell=2)

@@ -98,7 +98,7 @@ def wait_for_counts(page: Notebook, delete: int, relabel: int) -> None:
     counts = f"{delete} to delete, {relabel} to relabel"
     text = counts if delete or relabel else "No picture was chosen yet"
     face(page).get_by_role("status").get_by_text(counts).wait_for()
-    page.output(1).locator(".jp-RenderedHTMLCommon").get_by_text(text).first.wait_for()
+    page.output(1).locator(".jp-RenderedHTMLCommon").last.get_by_text(text).first.wait_for()
 
 
 def choice(page: Notebook, name: str) -> str:
@@ -204,7 +204,33 @@ def test_in_a_dark_page_every_choice_has_a_key_and_stays_in_a_table(
         assert face(page).evaluate("root => root.scrollWidth <= root.clientWidth + 1")
         record_property(f"cleaner {width}", str(page.screenshot(f"cleaner-dark-{width}")))
     page.save()
-    table = page.saved_outputs(1)[-1]
+    words, table = page.saved_outputs(1)
+    assert words["data"]["text/plain"] == "Pictures with high losses, of 3 classes."
+    assert set(words["data"]) == set(table["data"]) == {"text/html", "text/plain"}  # no widget
     assert "2 to delete, 1 to relabel" in table["data"]["text/html"]
     assert f"{second} (valid, bird): fruit" in table["data"]["text/plain"]
     assert len(page.path.read_bytes()) < 20_000  # without the pictures
+
+
+def test_it_comes_back_after_a_reload_and_leaves_a_table_without_a_kernel(cleaner_page: Open) -> None:
+    page = cleaner_page("cleaner.choose(1, 'bug')")
+    page.save()
+    page.reload()
+    wait_for_look(page, "bird", "valid")
+    first, second, _ = names(page)
+    card(page, first).get_by_role("button", name="Delete").click()
+    wait_for_counts(page, 1, 0)
+    assert page.run_cell(2)
+    wait_for_counts(page, 1, 1)
+    page.save()
+    _, table = page.saved_outputs(1)
+    assert f"{first} (valid, bird): <Delete>" in table["data"]["text/plain"]
+    assert f"{second} (valid, bird): bug" in table["data"]["text/plain"]
+
+    page.lab.end_kernels()
+    page.reload()
+    page.output(1).get_by_text("1 to delete, 1 to relabel").wait_for()
+    assert face(page).count() == 0
+    said = page.output(1).inner_text()
+    assert said.startswith("Pictures with high losses, of 3 classes.")
+    assert "not found" not in said and "Loading" not in said

@@ -3,57 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from notebook_page import Notebook
+from slow_training import SETUP, Open, dash, pages_with_a_learner, press
 
-Open = Callable[..., Notebook]
-
-# A small network whose batches take as long as a network's do, so that there is time to press a button.
-SETUP = """
-import time, torch, torch.nn.functional as F
-from torch import nn
-from fastlearn.vision.all import Learner, DataLoaders, Callback, Replay, accuracy
-rng = torch.Generator().manual_seed(0)
-data = [(torch.randn(8, 4, generator=rng), torch.randint(3, (8,), generator=rng)) for _ in range(20)]
-class Slow(Callback):
-    def __init__(self, seconds): self.seconds = seconds
-    def after_batch(self, state): time.sleep(self.seconds)
-def make(seconds=.03):
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-    split = lambda m: [list(m[0].parameters()), list(m[2].parameters())]
-    return Learner(DataLoaders(data, data[:5], device="cpu"), model, F.cross_entropy, metrics=accuracy, seed=1,
-                   splitter=split, cbs=Slow(seconds))
-learn = make()
-"""
 STEERED = "print([(one.what, one.step) for one in learn.recorder.interventions], learn.recorder.n_batches)"
 
 
 @pytest.fixture
 def lab_page(notebook: Open) -> Iterator[Open]:
-    """`notebook` with the cell that makes a learner, already run; nothing may be wrong in the page at the end."""
-    pages: list[Notebook] = []
-
-    def open_page(*cells: str) -> Notebook:
-        page = notebook(SETUP, *cells)
-        pages.append(page)
-        assert page.run_cell(0)
-        return page
-
-    yield open_page
-    for page in pages:
-        assert page.outside_requests == []
-        assert page.console_errors == []
-
-
-def dash(page: Notebook, cell: int = 1):
-    return page.output(cell).locator(".fl-dash")
-
-
-def press(page: Notebook, name: str, cell: int = 1) -> None:
-    dash(page, cell).get_by_role("button", name=re.compile(f"^{name}")).click()
+    yield from pages_with_a_learner(notebook)
 
 
 def said(page: Notebook, cell: int = 2) -> str:

@@ -95,6 +95,7 @@ def test_a_rate_is_picked_by_mouse_keys_suggestion_and_typing_and_then_used(
 ) -> None:
     page = picker_page(SHOW, TRAIN)
     page.wait_for_text("valley True", cell=2)  # the first suggestion, before anything is picked
+    page.wait_for_text("Suggested, not chosen yet.", cell=1)
     record_property("picker", str(page.screenshot("picker-light")))
 
     box = picker(page).locator("svg").bounding_box()
@@ -165,14 +166,37 @@ def test_in_a_dark_page_it_keeps_its_keys_and_leaves_a_picture_without_a_kernel(
         assert picker(page).evaluate("root => root.scrollWidth <= root.clientWidth + 1")
         record_property(f"picker {width}", str(page.screenshot(f"picker-dark-{width}")))
     page.save()
-    *others, picture = page.saved_outputs(1)
+    words, picture = page.saved_outputs(1)
     assert set(picture["data"]) == {"image/png", "text/plain"}
     # No widget, which would be lost with the kernel.
-    assert all(set(output["data"]) == {"text/html", "text/plain"} for output in others)
+    assert set(words["data"]) == {"text/html", "text/plain"}
+    assert words["data"]["text/plain"].startswith("Suggested learning rates: valley ")
     assert picture["data"]["text/plain"].startswith("Learning rate 3.00e-04 chosen; suggested: valley ")
     page.lab.end_kernels()
     page.reload()
     image.wait_for()
     assert picker(page).count() == 0
+    page.wait_for_text("Suggested learning rates: valley ", cell=1)
     assert "not found" not in page.output(1).inner_text()
     record_property("picker saved", str(page.screenshot("picker-saved")))
+
+
+def test_after_a_reload_it_is_there_and_its_picture_follows(picker_page: Open) -> None:
+    page = picker_page(SHOW)
+    page.save()
+    page.reload()
+    picker(page).locator(".flp-curve").wait_for()
+    for text in ("3e-4", "5e-3"):
+        old = still(page)
+        type_rate(page, text)
+        assert chosen(page) == float(text)
+        wait_for_a_new_still(page, old)
+    assert "stays as it was" not in picker(page).inner_text()
+    assert page.run_cell(2)
+    page.wait_for_text("rate 5.00e-03 5.00e-03", cell=2)
+    page.wait_idle()
+    page.save()
+    words, picture = page.saved_outputs(1)
+    assert words["data"]["text/plain"].startswith("Suggested learning rates")
+    assert picture["data"]["text/plain"].startswith("Learning rate 5.00e-03 chosen;")
+    assert page.output(1).locator("img").count() == 1

@@ -1,8 +1,8 @@
-"""Runs test_shell.py on other versions of ipykernel: python tests/live/kernel_versions.py [version ...]
+"""Runs test_shell.py and test_line.py on other ipykernels: python tests/live/kernel_versions.py [version ...]
 
-`fastlearn.live.shell` reads the insides of a kernel, which change between versions. This is for whoever raises the
-range of versions or hears of a click that did not arrive. Each version is installed into a temporary folder that
-shadows the installed one; nothing else changes.
+`fastlearn.live.shell` and `line` read the insides of a kernel, which change between versions. This is for whoever
+raises the range of versions or hears of a click that did not arrive. Each version is installed into a temporary folder
+that shadows the installed one; nothing else changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 VERSIONS = ["6.29.5", "6.30.1", "6.31.0", "7.0.1", "7.1.0", "7.4.0"]
-TESTS = Path(__file__).with_name("test_shell.py")
+TESTS = [Path(__file__).with_name(name) for name in ("test_shell.py", "test_line.py")]
 
 
 def passes(version: str) -> bool:
@@ -23,10 +23,8 @@ def passes(version: str) -> bool:
         subprocess.run(pip, check=True)
         path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
         print(f"ipykernel {version}:", flush=True)
-        return (
-            subprocess.run([sys.executable, "-m", "pytest", TESTS], env=os.environ | {"PYTHONPATH": path}).returncode
-            == 0
-        )
+        pytest = [sys.executable, "-m", "pytest", *TESTS]
+        return subprocess.run(pytest, env=os.environ | {"PYTHONPATH": path}).returncode == 0
 
 
 def main() -> int:

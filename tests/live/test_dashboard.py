@@ -220,6 +220,29 @@ def test_pause_waits_for_resume(page: FakePage):
     assert learn.recorder.n_batches == 6
 
 
+def test_a_pause_after_early_stopping_gets_a_sentence(page: FakePage):
+    def stop_early(state: TrainState) -> None:
+        state.request_stop()
+        page.click({"do": "pause"})
+
+    learn = make_learner()
+    learn.fit(2, cbs=at("after_batch", stop_early))
+    assert [notice["message"] for notice in page.of("notice")] == [
+        "The training is stopping already, so there is nothing to pause."
+    ]
+    assert not learn.recorder.interventions and learn.recorder.n_batches == 1
+
+
+def test_a_training_that_is_resumed_keeps_the_rate_set_by_hand(page: FakePage, tmp_path):
+    learn, resumed = make_learner(), make_learner()
+    page.click({"do": "lr", "factor": 0.5}, lambda page: len(losses_on(page)) >= 2)
+    learn.fit_one_cycle(2, 1e-2)
+    learn.save(tmp_path / "steered")
+    resumed.load(tmp_path / "steered").fit_one_cycle(2, 1e-2, start_epoch=1)
+    assert resumed.recorder.lrs == learn.recorder.lrs[6:]
+    assert resumed.fit_one_cycle(2, 1e-2) is None and max(resumed.recorder.lrs) == pytest.approx(1e-2, rel=0.1)
+
+
 def test_interrupt_ends_a_pause(page: FakePage):
     learn = make_learner()
     page.click({"do": "pause"}, lambda page: len(losses_on(page)) >= 2)
@@ -354,10 +377,6 @@ def test_nan_becomes_null(page: FakePage):
 def test_outside_a_notebook_the_text_forms_are_as_ever(capsys: pytest.CaptureFixture[str]):
     make_learner().fit(2)
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [["epoch", "0"], ["epoch", "1"]]
-
-
-def test_it_is_the_default_of_the_notebooks_learner():
-    assert [type(callback) for callback in make_learner().cbs][0] is Dashboard
 
 
 def at(event: str, deed: Callable[[TrainState], None]) -> Callback:

@@ -1,7 +1,7 @@
+import base64
 import copy
 import math
 import pickle
-import sys
 import threading
 
 import pytest
@@ -99,7 +99,29 @@ def test_the_rate_that_is_marked_already_can_be_picked():
     send(chosen, 1.2e-3)
     send(chosen, 1.2e-3)  # the learner's rate may have been set by hand in between
     assert picks == [1.2e-3, 1.2e-3] and chosen.widget.held == 1.2e-3
-    assert chosen.still.bundles == []  # the picture shows it already
+    (bundle,) = chosen.still.bundles  # once: the picture says then that the suggestion was chosen
+    assert bundle["text/plain"].startswith("Learning rate 1.20e-03 chosen;")
+
+
+def test_a_suggestion_is_not_called_chosen_before_it_is():
+    chosen = make_picker()
+    before = chosen.still_bundle()
+    assert before["text/plain"].startswith("No learning rate chosen; suggested: valley 1.20e-03")
+    send(chosen, 1.2e-3)
+    assert chosen.still_bundle()["image/png"] != before["image/png"]  # a line with a name, at the suggestion
+
+
+def test_a_page_that_was_reloaded_is_sent_the_still(monkeypatch):
+    chosen, sent = make_picker(), []
+    chosen.still = Handle()
+    monkeypatch.setattr(chosen.widget, "send", sent.append)
+    send(chosen, 1e-3)
+    assert sent == []
+    chosen.widget.reloaded = True
+    send(chosen, 2e-3)
+    (message,) = sent
+    assert message["data"]["text/plain"].startswith("Learning rate 2.00e-03 chosen;")
+    assert base64.b64decode(message["data"]["image/png"]).startswith(PNG)
 
 
 def test_a_pick_on_another_thread():
@@ -208,21 +230,20 @@ def test_the_page_gets_marks_that_json_can_say():
         {"name": "mine", "lr": 1e-3, "loss": None},
         {"name": "valley", "lr": 1e-2, "loss": 0.5},
     ]
-    assert widget.value == 1e-3 and repr(widget) == "PickerWidget()"
+    assert widget.value == 1e-3
 
 
-def test_the_page_knows_the_place_from_the_first_message():
-    one, other = make_picker(), make_picker()
-    assert one.widget.place != other.widget.place
-    assert one.live_bundle() == {"text/html": f'<div class="{one.widget.place}"></div>', "text/plain": ""}
+def test_where_the_picker_is_drawn_the_saved_notebook_says_what_was_suggested():
+    assert make_picker().live_bundle()["text/plain"] == "Suggested learning rates: valley 1.20e-03, steep 2.00e-03."
+    assert make_picker(suggestions={}).live_bundle()["text/plain"] == "No rate was suggested."
 
 
-def shown_in(monkeypatch, user_ns):
-    """What `show_picker` displays in a kernel with these variables: (bundle, options) in order."""
+def shown_in_a_notebook(monkeypatch):
+    """What `show_picker` displays: (bundle, options) in order."""
     import IPython
     import IPython.display
 
-    shell = type("Shell", (), {"kernel": object(), "user_ns": user_ns})()
+    shell = type("Shell", (), {"kernel": object(), "user_ns": {}})()
     shown = []
 
     def display(bundle, raw, **options):
@@ -236,17 +257,9 @@ def shown_in(monkeypatch, user_ns):
 
 
 def test_a_notebook_never_saves_a_widget(monkeypatch):
-    (live, options), (still, still_options) = shown_in(monkeypatch, {})
+    (live, options), (still, still_options) = shown_in_a_notebook(monkeypatch)
     assert set(live) == {"text/html", "text/plain"} and options == {}
     assert set(still) == {"image/png", "text/plain"} and still_options == {"display_id": True}
-
-
-@pytest.mark.parametrize("page", ["vs code", "colab"])
-def test_pages_that_start_a_widget_by_its_view(monkeypatch, page):
-    if page == "colab":
-        monkeypatch.setitem(sys.modules, "google.colab", object())
-    shown = shown_in(monkeypatch, {"__vsc_ipynb_file__": "a.ipynb"} if page == "vs code" else {})
-    assert set(shown[0][0]) == {picker._WIDGET_VIEW} and "image/png" in shown[1][0]
 
 
 def test_outside_a_notebook_nothing_is_shown(capsys):

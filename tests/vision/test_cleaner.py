@@ -86,12 +86,6 @@ def test_each_split_is_computed_once(learn, cleaner, monkeypatch):
     assert len(passes) == 2
 
 
-def test_a_loss_that_is_no_number_comes_first(cleaner):
-    last = cleaner.look("red", "valid")[-1]
-    cleaner._losses["valid"].losses[last.index] = np.nan
-    assert cleaner.look()[0].index == last.index
-
-
 def test_max_n(learn):
     assert len(ImageClassifierCleaner(learn, max_n=2).look("red", "train")) == 2
 
@@ -376,7 +370,8 @@ def test_without_a_notebook_it_is_text(cleaner, capsys):
 def test_a_missing_widget_library_is_named(cleaner, monkeypatch):
     monkeypatch.setattr("fastlearn.vision.cleaner.in_notebook", lambda: True)
     monkeypatch.setitem(sys.modules, "anywidget", None)
-    monkeypatch.delitem(sys.modules, "fastlearn.vision.cleaner_widget", raising=False)
+    for name in ("fastlearn.vision.cleaner_widget", "fastlearn.live.placed_widget"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(MissingExtraError, match="pip install anywidget ipywidgets"):
         cleaner._ipython_display_()
 

@@ -1,7 +1,6 @@
 """Moves that write over nothing, their journal, and taking them back after a kill."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -126,46 +125,6 @@ def test_a_full_disk_leaves_the_file_and_names_it(root, monkeypatch):
             list(carry_out(steps, journal))
     assert held(root) == before
     assert undo(journal).back == (root / "a/1.png",)
-
-
-def test_a_journal_line_that_does_not_fit_is_taken_away(root, monkeypatch):
-    journal, _ = start(root)
-    whole = journal.path.read_bytes()
-    real, written = os.write, []
-
-    def some(handle, data):
-        if written:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written.append(real(handle, data[:5]))
-        return written[0]
-
-    monkeypatch.setattr(os, "write", some)
-    with pytest.raises(OSError, match="No space"):
-        journal.write(do="move")
-    assert written == [5] and journal.path.read_bytes() == whole
-
-
-def test_a_line_cut_short_is_no_move_and_the_next_one_stands_alone(root):
-    journal, _ = apply(root, ("a/1.png",))
-    lines = journal.path.read_text().splitlines()
-    journal.path.write_text("\n".join(lines[:2]) + '\n{"do": "mo')
-    assert [record["do"] for record in journal.records()] == ["begin", "move"]
-    journal.write(do="end")
-    assert [json.loads(line)["do"] for line in journal.path.read_text().splitlines()] == ["begin", "move", "end"]
-
-
-def test_a_damaged_line_is_named(root):
-    journal, _ = apply(root, ("a/1.png",))
-    journal.path.write_text(journal.path.read_text().replace('{"do": "moved"', '{"do": '))
-    with pytest.raises(DataError, match="Line 3 of .*journal.jsonl is damaged"):
-        undo(journal)
-
-
-def test_a_journal_of_a_later_format_is_refused(root):
-    journal, _ = apply(root, ("a/1.png",))
-    journal.path.write_text(journal.path.read_text().replace('"format": 1', '"format": 9'))
-    with pytest.raises(DataError, match="format 9, and this fastlearn reads 1"):
-        find_last(root)
 
 
 def test_a_file_that_is_gone_is_left_out(root):

@@ -169,14 +169,25 @@ def test_numbers_that_json_does_not_have(cleaner, page):
 
 def test_the_still_table_under_the_widget_follows_the_choices(cleaner, page):
     page.widget.show()
-    view, table = page.displays.values()
-    assert "application/vnd.jupyter.widget-view+json" in view and "No picture was chosen yet." in table["text/plain"]
+    place, table = page.displays.values()
+    assert place["text/plain"] == "Pictures with high losses, of 3 classes." and page.widget.place in place["text/html"]
+    assert set(place) == set(table) == {"text/html", "text/plain"}  # a widget's view would be lost with the kernel
+    assert "No picture was chosen yet." in table["text/plain"]
     cleaner.choose(0, "<Delete>")
     table = page.displays["display-1"]
     assert "1 to delete, 0 to relabel" in table["text/html"] and "valid/red/red_0.png" in table["text/html"]
     assert table["text/plain"].splitlines()[1] == "  valid/red/red_0.png (valid, red): <Delete>"
     cleaner.close()
     assert page.displays["display-0"]["text/plain"] == "" and page.displays["display-1"] == table
+
+
+def test_a_page_that_was_reloaded_is_sent_the_table(cleaner, page):
+    page.widget.show()
+    page.widget.reloaded = True
+    cleaner.choose(0, "<Delete>")
+    message = page.messages[-1][0]
+    assert message == {"kind": "still", "data": page.displays["display-1"]}
+    assert "1 to delete" in message["data"]["text/plain"]
 
 
 def test_the_still_table_escapes_names_and_is_short(cleaner, monkeypatch):

@@ -1,5 +1,7 @@
 // The cleaner's page: the pictures with the highest losses, each to be kept, deleted or given another class.
-// Python → page: listing, choices, busy, notice. Page → Python: hello, look, choose.
+// Python → page: listing, choices, busy, notice, still. Page → Python: hello, look, choose.
+
+import { keepPlaced } from "./place.js";
 
 const KEYED = 9; // classes that a digit chooses by their place
 const TAIL = 9; // characters of a file's name that always show
@@ -29,23 +31,29 @@ export default () => {
     }
   };
 
+  const mount = (model, el) => {
+    const view = makeView(shared, model, el, redraw);
+    shared.views.add(view);
+    view.draw("all");
+    model.send({ do: "hello" });
+    return () => {
+      shared.views.delete(view);
+      view.close();
+    };
+  };
+
   return {
     initialize({ model }) {
       model.on("msg:custom", receive);
+      const stop = keepPlaced(model, (el) => mount(model, el));
       return () => {
         model.off("msg:custom", receive);
+        stop();
         shared.urls.forEach((url) => URL.revokeObjectURL(url));
       };
     },
     render({ model, el }) {
-      const view = makeView(shared, model, el, redraw);
-      shared.views.add(view);
-      view.draw("all");
-      model.send({ do: "hello" });
-      return () => {
-        shared.views.delete(view);
-        view.close();
-      };
+      return mount(model, el);
     },
   };
 };

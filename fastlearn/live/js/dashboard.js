@@ -16,6 +16,7 @@ const MOST_BUCKETS = 1600; // more than the large chart has pixels
 // initialize and render are given different proxies of one model: what they share lives in this closure.
 export default () => {
   const story = new Story();
+  const lost = () => story.lost();
   let asked = false;
 
   function initialize({ model }) {
@@ -27,12 +28,25 @@ export default () => {
       model.send({ do: "hello" });
     };
     model.on("msg:custom", receive);
-    return () => model.off("msg:custom", receive);
+    model.on("comm_live_update", lost); // a restart; at a shutdown the page only parts from the kernel
+    const { disposed } = model.widget_manager?.kernel ?? {}; // JupyterLab's signal
+    disposed?.connect?.(lost);
+    return () => {
+      model.off("msg:custom", receive);
+      disposed?.disconnect?.(lost);
+    };
   }
 
   function render({ model, el }) {
-    const view = new View(story, el, (message) => model.send(message));
-    model.send({ do: "hello" });
+    const send = (message) => {
+      try {
+        model.send(message);
+      } catch {
+        lost();
+      }
+    };
+    const view = new View(story, el, send);
+    send({ do: "hello" });
     return () => view.destroy();
   }
 

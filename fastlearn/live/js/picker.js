@@ -1,5 +1,6 @@
-// The learning-rate picker. It draws itself into each element of the class `place` that the page shows, now or later
-// (a reload, a second view of the output), and into views of the widget where a front end makes them.
+// The learning-rate picker. It draws itself into its place, and into views of the widget where a front end makes them.
+
+import { keepPlaced } from "./place.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const FINE = 1 / 20; // decades
@@ -7,7 +8,7 @@ const COARSE = 1 / 3;
 const KEYS_SETTLE_MS = 300; // taps of an arrow key are one choice; leaving the picker ends it at once
 const NUMBER = /^\+?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 const HINT = "Drag, click, use the arrow keys or type a rate.";
-// Jupyter forgets at a reload which output a display belongs to, so that Python can no longer draw the still anew.
+const SUGGESTED = `Suggested, not chosen yet. ${HINT}`;
 const STALE = " The picture in the saved notebook stays as it was before the page was reloaded; run lr_find again for a new one.";
 const SENT = "Sent; the kernel has not confirmed it yet.";
 const GONE = "The kernel is gone: nothing was changed.";
@@ -114,7 +115,7 @@ const textWidth = (text, font) => {
 };
 
 /** One picker in one element. Returns the function that takes it away. */
-const mount = (model, el, isReloaded = false) => {
+const mount = (model, el, page = {}) => {
   const curve = readCurve(model);
   // `before`: what a drag began with; `timer`: keys that have not settled; `sent`: the last rate given to Python.
   const view = { value: model.get("value"), problem: "", before: null, timer: 0, place: null, width: 0, sent: null, isPending: false };
@@ -168,10 +169,10 @@ const mount = (model, el, isReloaded = false) => {
     else if (value === null || isMoving) say.textContent = HINT;
     else if (view.isPending) say.textContent = SENT;
     else if (model.get("held") === value) {
-      const isStale = isReloaded && view.sent === value;
+      const isStale = page.isStale && view.sent === value;
       const rate = html("span", { className: "flp-rate", textContent: `${writeRate(value)}.` }); // in one line
       say.replaceChildren("Chosen: the next training uses ", rate, isStale ? STALE : "");
-    } else say.textContent = HINT;
+    } else say.textContent = model.get("held") === null ? SUGGESTED : HINT;
   };
 
   const move = (rate) => {
@@ -374,6 +375,7 @@ const mount = (model, el, isReloaded = false) => {
   model.on("change:value", onValue);
   model.on("change:held", onAnswer);
   model.on("change:message", onAnswer);
+  model.on("msg:custom", showSentence); // the still follows, or does not
   const sizes = new ResizeObserver(() => Math.round(svg.clientWidth) !== view.width && layOut());
   sizes.observe(root);
   layOut();
@@ -383,42 +385,14 @@ const mount = (model, el, isReloaded = false) => {
     model.off("change:value", onValue);
     model.off("change:held", onAnswer);
     model.off("change:message", onAnswer);
+    model.off("msg:custom", showSentence);
     root.remove();
-  };
-};
-
-/** Keeps a picker in every element of the class `place`, wherever and whenever the page shows one. */
-const keepMounted = (model) => {
-  const hosts = document.getElementsByClassName(model.get("place"));
-  const mounted = new Map();
-  const look = () => {
-    for (const [el, remove] of mounted) {
-      if (el.isConnected) continue;
-      remove();
-      mounted.delete(el);
-    }
-    for (const el of hosts) if (!mounted.has(el)) mounted.set(el, mount(model, el, isReloaded));
-  };
-  const isReloaded = model.get("opened");
-  if (!isReloaded) {
-    model.set("opened", true);
-    model.save_changes();
-  }
-  const watcher = new MutationObserver(look);
-  watcher.observe(document.body, { childList: true, subtree: true });
-  look();
-  return () => {
-    watcher.disconnect();
-    for (const remove of mounted.values()) remove();
-    mounted.clear();
   };
 };
 
 export default () => ({
   initialize({ model }) {
-    const stop = keepMounted(model);
-    model.on("comm_live_update", stop); // the kernel has gone: the still picture comes back
-    return stop;
+    return keepPlaced(model, (el, page) => mount(model, el, page));
   },
   render({ model, el }) {
     return mount(model, el);

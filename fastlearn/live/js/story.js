@@ -5,6 +5,7 @@ import { Store } from "./store.js";
 
 const FIXED = ["epoch", "train_loss", "valid_loss", "time"];
 const OVER = ["ended", "interrupted", "failed"];
+const LOST = "The kernel was restarted or shut down; this training is gone.";
 
 export class Story {
   constructor() {
@@ -81,9 +82,6 @@ export class Story {
 
   on_part(message) {
     this.partsAt[message.index] = message.at ?? this.store.next;
-    for (const name of ["parts", "steps_total", "steps_per_epoch", "metric_names"]) {
-      if (message[name] !== undefined && message[name] !== null) this.start[name] = message[name];
-    }
   }
 
   on_points(message, buffers) {
@@ -119,7 +117,12 @@ export class Story {
 
   on_notice(message) {
     this.notice = message.message ?? "";
-    this.pending.delete("lr");
+    for (const refused of ["lr", "pause"]) this.pending.delete(refused);
+  }
+
+  /** The kernel has gone: a training that was running will send no message any more. */
+  lost() {
+    if (!this.over) this.receive({ kind: "state", state: "interrupted", message: LOST });
   }
 
   on_snapshot(message, buffers) {
@@ -130,8 +133,7 @@ export class Story {
     this.bestRow = message.best_row ?? null;
     this.marks = message.interventions ?? [];
     this.progress = message.progress ?? {};
-    const state = typeof message.state === "string" ? { state: message.state } : message.state;
-    if (state) this.on_state(state);
+    if (message.state) this.on_state(message.state);
     if (buffers.length > 1) this.store.restore(snapshotColumns(buffers));
   }
 }

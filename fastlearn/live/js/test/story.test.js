@@ -106,6 +106,7 @@ test("what was asked for waits until it is answered", () => {
     ["skip_validation", { kind: "intervention", at: 1, what: "skip_validation" }],
     ["lr", { kind: "intervention", at: 1, what: "lr", old: 1, new: 2 }],
     ["lr", { kind: "notice", message: "ignored" }],
+    ["pause", { kind: "notice", message: "nothing to pause" }],
     ["stop", { kind: "state", state: "failed", message: "" }],
   ];
   for (const [what, answer] of answers) {
@@ -133,4 +134,16 @@ test("a new start clears everything; an unknown message changes nothing", () => 
   end();
   story.receive(START);
   assert.equal(changes, 4);
+});
+
+test("a kernel that is gone ends a training that ran, and changes nothing about one that had ended", () => {
+  const story = new Story();
+  story.receive(START);
+  story.pending.add("stop");
+  story.lost();
+  assert.deepEqual([story.state, story.over, story.pending.size], ["interrupted", true, 0]);
+  assert.match(story.sentence, /The kernel was restarted/);
+  story.receive({ kind: "state", state: "ended", message: "Done." });
+  story.lost();
+  assert.equal(story.sentence, "Done.");
 });
