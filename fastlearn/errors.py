@@ -24,6 +24,10 @@ class ConfigError(FastlearnError, ValueError):
     """An argument, or a combination of arguments, that cannot work."""
 
 
+class CallError(ConfigError, TypeError):
+    """A call lacks an argument, or has one too many: what Python would answer with a TypeError."""
+
+
 class UnknownNameError(FastlearnError, AttributeError):
     """An object of ours has no attribute of that name; the message names the nearest."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "valid", "test"]
 Getter = Callable[[Any], Any]
+_TIED = {"mask", "points"}
 _WAYS_OUT = (
     'Mend or delete it, or leave out all such files: ImageDataLoaders.from_folder(path, on_error="skip"); dls.check() '
     "decodes every file and names them."
@@ -110,7 +111,9 @@ class ItemDataset:
 
     def transformed(self, i: int, rng: np.random.Generator, train: bool) -> tuple[Any, ...]:
         """The objects of item `i`, after the item transforms."""
-        parts = self.objects(i)
+        # A mask or points must be moved with their picture, by the transform itself.
+        fixed = None if not self.item_tfms or _TIED & set(self.kinds) else self.item_tfms[0].fixed
+        parts = tuple(self._create(i, part, fixed) for part in range(len(self.blocks)))
         for tfm in self.item_tfms:
             try:
                 parts = tfm(parts, self.kinds, rng, train)
@@ -169,12 +172,12 @@ class ItemDataset:
             trained_on=changed.trained_on,
         )
 
-    def _create(self, i: int, part: int) -> Any:
-        raw = self.raw[part][i]
+    def _create(self, i: int, part: int, fixed: Any = None) -> Any:
+        raw, block = self.raw[part][i], self.blocks[part]
         try:
-            return self.blocks[part].create(raw)
+            return block.create(raw) if fixed is None else block.create_fixed(raw, fixed)
         except Exception as error:
-            raise self._named(error, i, f"{self.blocks[part]!r}") from error
+            raise self._named(error, i, f"{block!r}") from error
 
     def _named(self, error: Exception, i: int, step: str) -> Exception:
         """The error with the file in it, and of a class that says whose fault it is."""

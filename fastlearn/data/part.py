@@ -44,6 +44,10 @@ class TransformBlock:
             raw = f(raw)
         return raw
 
+    def create_fixed(self, raw: Any, fixed: Any) -> Any:
+        """The object for a raw value, resized already as `fixed` (of the first item transform) says where it can."""
+        return self.create(raw)
+
     def setup(self, values: Sequence[Any]) -> None:
         """Learn what the training side's raw values tell (the classes, the number of outputs)."""
 

@@ -20,10 +20,13 @@ class ItemTransform:
     """Changes one sample before it is encoded; transforms run by rising `order`, equal ones as they were given.
 
     `sample` holds the objects that the blocks created (a picture, a label…), `kinds` names them ("image",
-    "category"…), `rng` is this sample's own generator: all randomness must come from it.
+    "category"…), `rng` is this sample's own generator: all randomness must come from it. What a transform does first,
+    and in the same way each time, it may say as `fixed` (see `pixels.Fixed`): the pictures may then come to it with
+    that done.
     """
 
     order: int = 0
+    fixed: Any = None
 
     def __call__(self, sample: Sample, kinds: tuple[str, ...], rng: np.random.Generator, train: bool) -> Sample:
         raise NotImplementedError

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fastlearn.errors import CheckpointError, DataError
-from fastlearn.pixels import PadMode, ResizeMethod, fit_box, open_image, resample, to_array
+from fastlearn.pixels import Fixed, PadMode, ResizeMethod, open_image, resample, to_array
 
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 _KEYS = ("size", "method", "pad_mode", "mode", "mean", "std")
@@ -32,11 +32,11 @@ class Preprocess:
 
     def pixels(self, source: Any) -> np.ndarray:
         """The resized picture as uint8 (channels, height, width). Raises ImageError for what cannot be read."""
-        image = open_image(source, self.mode)
-        if self.size is not None:
-            box = fit_box((image.height, image.width), self.size, ResizeMethod.of(self.method))
-            image = resample(image, box, self.size, PadMode.of(self.pad_mode))
-        return to_array(image)
+        if self.size is None:
+            return to_array(open_image(source, self.mode))
+        fixed = Fixed(self.size, ResizeMethod.of(self.method))
+        image = open_image(source, self.mode, fixed)
+        return to_array(resample(image, fixed.box((image.height, image.width)), self.size, PadMode.of(self.pad_mode)))
 
     def batch(self, sources: Sequence[Any]) -> torch.Tensor:
         """A float batch (batch, channels, height, width), ready for the model."""

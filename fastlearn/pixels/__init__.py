@@ -7,6 +7,7 @@ in training. Pillow and NumPy only.
 from __future__ import annotations
 
 from fastlearn.pixels.convert import to_array as to_array
+from fastlearn.pixels.fit import Fixed as Fixed
 from fastlearn.pixels.fit import PadMode as PadMode
 from fastlearn.pixels.fit import ResizeMethod as ResizeMethod
 from fastlearn.pixels.fit import fit_box as fit_box

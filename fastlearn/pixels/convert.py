@@ -52,8 +52,8 @@ def orientation(image: Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def upright(image: Image) -> Image:
-    """The picture turned and mirrored as its EXIF asks; the very same one if it asks for nothing."""
+def upright(image: Image, way: int | None = None) -> Image:
+    """The picture turned and mirrored as its EXIF, or `way`, asks; the very same one if it asks for nothing."""
     from PIL.Image import Transpose
 
     turns = {
@@ -65,7 +65,7 @@ def upright(image: Image) -> Image:
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
-    turn = turns.get(orientation(image))
+    turn = turns.get(orientation(image) if way is None else way)
     return image if turn is None else image.transpose(turn)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
@@ -63,6 +64,39 @@ def fit_box(
     return left, top, left + box_w, top + box_h
 
 
+LONGEST = 16.0  # of a picture's sides, one over the other, that is resized as a whole
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The part of a resize that is the same each time: the whole picture, so large that `size` (h, w) is cut from it.
+
+    `method` "crop" covers the size, "pad" fits into it, "squish" is the size. `filter` is Pillow's; None is bilinear.
+    """
+
+    size: tuple[int, int]
+    method: ResizeMethod = ResizeMethod.Crop
+    filter: int | None = None
+
+    def of(self, source: tuple[int, int]) -> tuple[int, int] | None:
+        """(height, width) of a `source` (h, w) picture then; None where it is so long that it would be huge."""
+        if self.method is ResizeMethod.Squish:
+            return self.size
+        scales = self.size[0] / source[0], self.size[1] / source[1]
+        if max(scales) > LONGEST * min(scales):
+            return None
+        scale = max(scales) if self.method is ResizeMethod.Crop else min(scales)
+        return max(1, round(source[0] * scale)), max(1, round(source[1] * scale))
+
+    def box(self, source: tuple[int, int], at: tuple[float, float] = (0.5, 0.5)) -> tuple[float, float, float, float]:
+        """`fit_box`, in whole pixels for a picture that has its fixed size already."""
+        box = fit_box(source, self.size, self.method, at)
+        if self.of(source) != source:
+            return box
+        left, top = round(box[0]), round(box[1])
+        return left, top, left + self.size[1], top + self.size[0]
+
+
 def resample(
     image: Image,
     box: tuple[float, float, float, float],
@@ -85,8 +119,13 @@ def resample(
     across = _span(inside[0], inside[2], left, right, size[1])
     down = _span(inside[1], inside[3], top, bottom, size[0])
     height, width = down[1] - down[0], across[1] - across[0]
-    unchanged = inside == (0.0, 0.0, float(width), float(height)) and (width, height) == image.size
-    part = image if unchanged else image.resize((width, height), method, box=inside)
+    whole = tuple(map(round, inside))
+    if inside == (0.0, 0.0, float(width), float(height)) and (width, height) == image.size:
+        part = image
+    elif inside == whole and (whole[2] - whole[0], whole[3] - whole[1]) == (width, height):
+        part = image.crop(whole)  # type: ignore[arg-type]
+    else:
+        part = image.resize((width, height), method, box=inside)
     if (height, width) == tuple(size):
         return part
     return _pad(part, (down[0], size[0] - down[1]), (across[0], size[1] - across[1]), pad_mode)

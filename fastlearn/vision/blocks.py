@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastlearn.data.part import Kind, TransformBlock, WrongName, check_wrong_name
 from fastlearn.errors import ConfigError
+from fastlearn.options import named_options
 from fastlearn.pixels import open_image, to_array
 from fastlearn.vision.augment import IntToFloatTensor
 from fastlearn.vision.image import PILImage
@@ -38,6 +39,12 @@ class ImagePart(TransformBlock):
         """The picture of a path, bytes, a Pillow image or an array."""
         return self.cls.create(raw)
 
+    def create_fixed(self, raw: Any, fixed: Any) -> PILImage:
+        """The same at its fixed size, decoded and resized in one; as it comes where `create` is the user's own."""
+        opens = getattr(self.cls.create, "__func__", None)
+        ours = type(self).create is ImagePart.create and opens is PILImage.create.__func__  # type: ignore[attr-defined]
+        return self.cls.create(raw, fixed) if ours else self.create(raw)
+
     def encode(self, obj: Any) -> np.ndarray:
         """(channels, height, width); a tensor that a user's transform has made stays as it is."""
         if isinstance(obj, Tensor):
@@ -60,6 +67,7 @@ class ImagePart(TransformBlock):
         return "ImageBlock" if self.cls is PILImage else f"ImageBlock({self.cls.__name__})"
 
 
+@named_options
 def ImageBlock(cls: type[PILImage] = PILImage, wrong_name: WrongName = "raise") -> ImagePart:
     """A picture, opened as `cls`: `PILImage` (three channels) or `PILImageBW` (one).
 

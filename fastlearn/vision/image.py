@@ -8,7 +8,7 @@ from PIL.Image import Image
 
 from fastlearn.errors import ConfigError
 from fastlearn.options import checked_number, named_options
-from fastlearn.pixels import open_image
+from fastlearn.pixels import Fixed, open_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,12 +24,12 @@ class PILImage(Image):
     pixel_mode: ClassVar[str] = "RGB"
 
     @classmethod
-    def create(cls, source: Any) -> Self:
+    def create(cls, source: Any, fixed: Fixed | None = None) -> Self:
         """A picture from a path, bytes, file object, Pillow image, array or tensor; see `pixels.open_image`.
 
         Raises ImageError that names the file and what is wrong with it.
         """
-        return cls.wrap(open_image(source, cls.pixel_mode))
+        return cls.wrap(open_image(source, cls.pixel_mode, fixed))
 
     @classmethod
     def wrap(cls, image: Image) -> Self:

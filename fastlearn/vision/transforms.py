@@ -14,8 +14,8 @@ import numpy as np
 
 from fastlearn.data.transform import ItemTransform
 from fastlearn.errors import ConfigError
-from fastlearn.options import checked_number, named_options
-from fastlearn.pixels import PadMode, ResizeMethod, fit_box
+from fastlearn.options import checked_number, checked_pair, named_options
+from fastlearn.pixels import Fixed, PadMode, ResizeMethod
 from fastlearn.vision.geometry import Crop
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class PlaceTransform(ItemTransform):
     """An item transform that places all parts of a sample (picture, mask, points) by one `Crop`."""
 
     order = 1
+    fixed: Fixed | None = None
     filters: tuple[int | None, int | None] = (None, None)
 
     @abstractmethod
@@ -50,7 +51,14 @@ class PlaceTransform(ItemTransform):
         sizes = [part.size for part, kind in zip(sample, kinds, strict=True) if kind in ("image", "mask")]
         if not sizes:
             return sample
-        crop = self.crop(sizes[0][1], sizes[0][0], rng, train)
+        width, height = sizes[0]
+        whole = None if self.fixed is None else self.fixed.of((height, width))
+        if whole is not None and whole != (height, width):
+            sample = self._placed(sample, kinds, Crop((0, 0, width, height), whole))
+            height, width = whole
+        return self._placed(sample, kinds, self.crop(height, width, rng, train))
+
+    def _placed(self, sample: tuple[Any, ...], kinds: tuple[str, ...], crop: Crop) -> tuple[Any, ...]:
         return tuple(self._place(part, kind, crop) for part, kind in zip(sample, kinds, strict=True))
 
     def _place(self, part: Any, kind: str, crop: Crop) -> Any:
@@ -87,10 +95,11 @@ class Resize(PlaceTransform):
         """`resamples` are Pillow's filters for pictures (default: bilinear) and for masks (always nearest)."""
         self.size, self.method, self.pad_mode = as_size(size), ResizeMethod.of(method), PadMode.of(pad_mode)
         self.filters = resamples
+        self.fixed: Fixed = Fixed(self.size, self.method, resamples[0])
 
     def crop(self, height: int, width: int, rng: np.random.Generator, train: bool) -> Crop:
         at = tuple(rng.random(2)) if train else CENTRE
-        return Crop(fit_box((height, width), self.size, self.method, at), self.size, self.pad_mode)
+        return Crop(self.fixed.box((height, width), at), self.size, self.pad_mode)
 
     def __repr__(self) -> str:
         return f"Resize({self.size[0]}x{self.size[1]}, {self.method.value})"
@@ -116,7 +125,7 @@ class RandomResizedCrop(PlaceTransform):
     ) -> None:
         self.size, self.val_xtra = as_size(size), val_xtra
         self.min_scale, self.max_scale = check_range("min_scale", "max_scale", min_scale, max_scale)
-        self.ratio = check_range("ratio[0]", "ratio[1]", *ratio)
+        self.ratio = check_ratio(ratio)
         self.filters = resamples
 
     def crop(self, height: int, width: int, rng: np.random.Generator, train: bool) -> Crop:
@@ -152,6 +161,12 @@ def check_range(low_name: str, high_name: str, low: float, high: float) -> tuple
     if not 0 < checked_number(low, low_name, 1) <= checked_number(high, high_name, 1):
         raise ConfigError(f"{low_name}={low!r} and {high_name}={high!r}: expected 0 < {low_name} <= {high_name}.")
     return float(low), float(high)
+
+
+def check_ratio(ratio: Any) -> tuple[float, float]:
+    """The least and the greatest width by height, if both are above 0, else ConfigError."""
+    low, high = checked_pair(ratio, "ratio", "the least and the greatest width by height", (0.75, 1.33))
+    return check_range("ratio[0]", "ratio[1]", low, high)
 
 
 class CropPad(PlaceTransform):

@@ -25,7 +25,8 @@ def test_only_the_pictures_that_are_drawn_are_read_again(learn, monkeypatch):
     interp = Interpretation.from_learner(learn)
     opened = []
     block = learn.dls.valid_ds.blocks[0]
-    monkeypatch.setattr(block, "create", lambda raw, create=block.create: opened.append(raw) or create(raw))
+    create = block.create_fixed
+    monkeypatch.setattr(block, "create_fixed", lambda raw, fixed: opened.append(raw) or create(raw, fixed))
     axes = interp.plot_top_losses(3)
     _, _, items = interp.top_losses(3, items=True)
     assert sorted(opened) == sorted(items) and len(axes) == 3

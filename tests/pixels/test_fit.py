@@ -6,7 +6,7 @@ from drawn import RED, corners
 from PIL import Image
 
 from fastlearn.errors import ConfigError
-from fastlearn.pixels import PadMode, ResizeMethod, fit_box, resample
+from fastlearn.pixels import Fixed, PadMode, ResizeMethod, fit_box, resample
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,33 @@ def test_misspelt_choices_name_near_ones():
         ResizeMethod.of("squich")
     with pytest.raises(ConfigError, match="'zeros', 'border', 'reflection'"):
         PadMode.of(3)
+
+
+@pytest.mark.parametrize("method", list(ResizeMethod))
+def test_a_fixed_size_covers_or_fits_into_the_size_that_is_cut_from_it(method):
+    rng = np.random.default_rng(0)
+    for source in [(375, 500), (500, 333), (1, 7), (31, 32), *map(tuple, rng.integers(20, 300, (200, 2)).tolist())]:
+        fixed = Fixed((48, 64), method)
+        height, width = fixed.of(source)
+        assert fixed.of((height, width)) == (height, width)  # resizing a second time changes nothing
+        if method is ResizeMethod.Crop:
+            assert (height == 48 and width >= 64) or (width == 64 and height >= 48)
+        elif method is ResizeMethod.Pad:
+            assert (height == 48 and width <= 64) or (width == 64 and height <= 48)
+        else:
+            assert (height, width) == (48, 64)
+        left, top, right, bottom = fixed.box((height, width), (0.3, 0.8))
+        assert (bottom - top, right - left) == (48, 64) and left == round(left) and top == round(top)
+
+
+def test_a_very_long_picture_is_never_resized_as_a_whole():
+    assert Fixed((224, 224)).of((1, 5000)) is None
+    assert Fixed((224, 224)).box((1, 5000)) == fit_box((1, 5000), (224, 224), ResizeMethod.Crop)
+    assert Fixed((224, 224)).of((10, 160)) == (224, 3584)
+
+
+def test_a_part_in_whole_pixels_is_cut_and_not_resampled():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    part = resample(Image.fromarray(pixels), (7, 3, 37, 23), (20, 30))
+    assert np.array_equal(np.asarray(part), pixels[3:23, 7:37])

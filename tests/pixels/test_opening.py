@@ -10,7 +10,8 @@ from drawn import GREEN, RED, corners, saved
 from PIL import Image, PngImagePlugin
 
 from fastlearn.errors import ImageError
-from fastlearn.pixels import image_size, open_image
+from fastlearn.pixels import Fixed, ResizeMethod, image_size, open_image, opening, resample
+from fastlearn.pixels.convert import ORIENTATION_TAG
 
 
 def test_sources_give_the_same_pixels(tmp_path):
@@ -71,3 +72,56 @@ def test_postscript_is_never_run_whatever_it_is_called(tmp_path):
     for read in (open_image, image_size, lambda file: open_image(file.read_bytes())):
         with pytest.raises(ImageError, match=r"PostScript \(EPS\), a program"):
             read(path)
+
+
+def photos():
+    """Real photographs, uint8 (h, w, 3)."""
+    import skimage.data
+
+    return [skimage.data.chelsea(), skimage.data.coffee(), skimage.data.astronaut()]
+
+
+def differences(width, height, fixed, **options):
+    """Mean difference in grey levels, a photo each, of a JPEG opened at its fixed size and one resized when decoded."""
+    found = []
+    for photo in photos():
+        data = saved(Image.fromarray(photo).resize((width, height), Image.Resampling.LANCZOS), "JPEG", **options)
+        whole = open_image(data)
+        goal = fixed.of((whole.height, whole.width))
+        slow = resample(whole, (0, 0, whole.width, whole.height), goal, method=fixed.filter)
+        fast = open_image(data, fixed=fixed)
+        assert fast.size == slow.size == goal[::-1]
+        found.append(np.abs(np.asarray(fast, dtype=int) - np.asarray(slow, dtype=int)).mean())
+    return np.array(found)
+
+
+@pytest.mark.parametrize("size", [(500, 375), (333, 500), (1000, 750), (1999, 1333), (640, 480), (261, 263)])
+@pytest.mark.parametrize("pixels", [64, 128, 160, 224])
+def test_a_scaled_decode_is_within_a_grey_level_of_a_full_one(size, pixels):
+    found = differences(*size, Fixed((pixels, pixels)), quality=90)
+    assert found.mean() <= 1, found
+
+
+def test_a_scaled_decode_reads_less(monkeypatch):
+    sizes = []
+    convert = opening.convert
+    monkeypatch.setattr(opening, "convert", lambda image, mode: sizes.append(image.size) or convert(image, mode))
+    data = saved(Image.fromarray(photos()[0]).resize((1000, 750)), "JPEG")
+    open_image(data, fixed=Fixed((128, 128)))
+    open_image(saved(corners(), "JPEG"), fixed=Fixed((128, 128)))
+    assert sizes == [(250, 188), (24, 16)]
+
+
+@pytest.mark.parametrize("way", range(1, 9))
+def test_a_scaled_decode_keeps_the_camera_s_orientation(way):
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = way
+    assert differences(501, 377, Fixed((96, 128)), quality=90, exif=exif).max() <= 1.3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
+def test_other_formats_are_resized_from_the_whole_picture(kind):
+    data = saved(corners(), kind)
+    whole, fixed = open_image(data), Fixed((8, 8), ResizeMethod.Pad)
+    expected = resample(whole, (0, 0, 24, 16), (5, 8))
+    assert np.array_equal(np.asarray(open_image(data, fixed=fixed)), np.asarray(expected))
