@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fastlearn.errors import ConfigError
+from fastlearn.options import found
 
 
 def tensor(x: Any, *rest: Any) -> Tensor:
@@ -37,5 +38,7 @@ def tensor(x: Any, *rest: Any) -> Tensor:
 
 
 def to_np(x: Tensor) -> np.ndarray:
-    """The values of a tensor, wherever it is, as a NumPy array."""
+    """The values of a tensor, wherever it is, as a NumPy array. Raises ConfigError for what is no tensor."""
+    if not isinstance(x, Tensor):
+        raise ConfigError(f"to_np() takes a tensor, not {found(x)}. Type np.asarray(…) for lists and numbers.")
     return x.detach().cpu().numpy()

@@ -11,6 +11,7 @@ from fastlearn.data.loaders import check_max_n
 from fastlearn.errors import ConfigError, DataError, DeviceMemoryError
 from fastlearn.interpret.base import Interpretation
 from fastlearn.learner.learner import Learner
+from fastlearn.losses import CrossEntropyLossFlat
 from fastlearn.training.lr_suggest import suggest
 from fastlearn.vision.learner import vision_learner
 from fastlearn.vision.transforms import Resize
@@ -50,6 +51,24 @@ CASES = {
     "max_n": (lambda: check_max_n(0), "max_n=0: expected how many samples"),
     "files for batches": (lambda: learner().get_preds(dl=["a.jpg"]), r"test_dl\(items\)"),
     "a path for batches": (lambda: learner().get_preds(dl="a.jpg"), r"test_dl\(items\)"),
+    "path": (lambda: learner(path=3), "path is a path such as 'pets'"),
+    "class of a splitter": (
+        lambda: learner(splitter=dict),
+        "splitter is a function of the model, found the class dict",
+    ),
+    "act": (lambda: learner().get_preds(act=3), "act is a function, not 3"),
+    "opt_func without lr": (lambda: learner(opt_func=lambda params: 0).fit(1), r"opt_func is called as opt_func\(par"),
+    "weights of the loss": (
+        lambda: CrossEntropyLossFlat(weight=[1, 3])(torch.zeros(2, 3), torch.tensor([0, 1])),
+        "weight has 2 numbers, but the model gives 3 outputs",
+    ),
+    "flag": (lambda: learner(train_bn=torch.zeros(3)), r"train_bn is True or False, not tensor\("),
+    "text for a flag": (lambda: learner().get_preds(with_loss="no"), "with_loss is True or False, not 'no'"),
+    "forgotten from_learner": (
+        lambda: Interpretation(learner()),
+        "Interpretation also needs preds and targs and decoded and losses. .* make one by Interpretation.from_learner",
+    ),
+    "name to save by": (lambda: learner().save(), r"Learner.save also needs file. It takes file, with_opt\."),
     "interpretation": (lambda: Interpretation.from_learner(3), "made from a learner"),
 }
 

@@ -6,6 +6,7 @@ import pytest
 
 from fastlearn import errors
 from fastlearn.errors import (
+    CallError,
     CheckpointError,
     ConfigError,
     DataError,
@@ -33,6 +34,8 @@ def test_every_error_can_be_caught_as_ours_and_says_what_it_is():
     ("ours", "pythons"),
     [
         (ConfigError, ValueError),
+        (CallError, ConfigError),
+        (CallError, TypeError),
         (DataError, ValueError),
         (ImageError, DataError),
         (WorkerError, DataError),

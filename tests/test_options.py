@@ -13,9 +13,16 @@ import numpy as np
 import pytest
 import torch
 
+from fastlearn.arch.body import create_body
+from fastlearn.arch.head import create_head
+from fastlearn.arch.spec import create_vision_model
+from fastlearn.callbacks.clip import GradientClip
+from fastlearn.callbacks.csv_log import CSVLogger
 from fastlearn.callbacks.early_stopping import EarlyStoppingCallback
 from fastlearn.callbacks.ema import EMA
 from fastlearn.callbacks.mixup import MixUp
+from fastlearn.callbacks.nan_stop import StopOnNonFinite
+from fastlearn.callbacks.param_scheduler import ParamScheduler
 from fastlearn.callbacks.tracker import TrackerCallback
 from fastlearn.data.block import CategoryBlock, DataBlock
 from fastlearn.data.dataloaders import DataLoaders
@@ -26,7 +33,8 @@ from fastlearn.data.loaders import DataLoader
 from fastlearn.data.split import RandomSplitter
 from fastlearn.errors import ConfigError
 from fastlearn.interpret.classification import ClassificationInterpretation
-from fastlearn.metrics import Dice, F1Score, R2Score, accuracy, as_metric, top_k_accuracy
+from fastlearn.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, FocalLoss, LabelSmoothingCrossEntropy
+from fastlearn.metrics import AccumMetric, Dice, F1Score, R2Score, accuracy, accuracy_multi, as_metric, top_k_accuracy
 from fastlearn.options import (
     checked_count,
     checked_figsize,
@@ -34,17 +42,33 @@ from fastlearn.options import (
     checked_function,
     checked_list,
     checked_number,
+    checked_pair,
     checked_path,
+    checked_whole,
     found,
     named_options,
 )
-from fastlearn.training.optimizer import Adam
-from fastlearn.training.optimizers_extra import Lamb
+from fastlearn.runtime.device import to_device
+from fastlearn.runtime.seed import set_seed
+from fastlearn.tensors import to_np
+from fastlearn.training.lookahead import Lookahead
+from fastlearn.training.lr_suggest import slide, steep, valley
+from fastlearn.training.optimizer import SGD, Adam, OptimWrapper
+from fastlearn.training.optimizers_extra import Lamb, RAdam
 from fastlearn.training.schedule import SchedCos, combine_scheds
-from fastlearn.vision.augment import Brightness, Dihedral, Normalize, aug_transforms
+from fastlearn.vision.augment import (
+    Brightness,
+    Dihedral,
+    Normalize,
+    RandomErasing,
+    RandomResizedCropGPU,
+    aug_transforms,
+)
+from fastlearn.vision.blocks import ImageBlock
 from fastlearn.vision.plot import show_image, show_images
 from fastlearn.vision.transforms import CropPad, RandomResizedCrop, Resize
 
+NETWORK = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1))
 WEIGHT = torch.nn.Parameter(torch.zeros(2))
 INTERP = ClassificationInterpretation(None, *[torch.zeros(2, 2)] * 3, torch.zeros(2))
 
@@ -67,6 +91,47 @@ def test_an_unknown_option_names_the_call(name: str) -> None:
         bake(1, **{name: 3})  # type: ignore[arg-type]
     assert ("Did you mean 'minutes'?" in str(caught.value)) == (name == "minute")
     assert len(traceback.extract_tb(caught.value.__traceback__)) == 2  # the reader's line, and ours
+
+
+class Loaf:
+    @named_options
+    def __init__(self, flour: int, whole: bool = False, *, sliced: bool = False) -> None:
+        self.flour = flour
+
+    @classmethod
+    def from_dough(cls) -> Loaf:
+        return cls(1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bake(), "bake also needs flour. It takes flour, heat, minutes."),
+        (lambda: bake(1, 2, heat=3), "bake was given heat twice, by its place and by its name. It takes flour, hea"),
+        (lambda: bake(1, 2, 3), "bake takes 2 arguments without a name, found 3. It takes flour, heat, minutes."),
+        (lambda: Loaf(), "Loaf also needs flour. It takes flour, whole, sliced. Or make one by Loaf.from_dough."),
+        (lambda: DataLoaders(), "DataLoaders also needs train. It takes train, valid, path, device. Or make one by"),
+        (lambda: Loaf(1, True, True), "Loaf takes 2 arguments without a name, found 3. It takes flour, whole, sliced."),
+        (lambda: Loaf(1, torch.zeros(2)), "whole is True or False, not tensor([0., 0.])."),
+        (lambda: Loaf(1, sliced="no"), "sliced is True or False, not 'no'."),
+    ],
+)
+def test_arguments_that_do_not_fit(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert str(caught.value).startswith(message)
+
+
+def test_a_type_error_of_the_function_itself_is_left_alone() -> None:
+    @named_options
+    def knead(dough: Callable[[], int]) -> int:
+        return dough()
+
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'flour'") as caught:
+        knead(bake.__wrapped__)  # type: ignore[attr-defined]
+    assert not isinstance(caught.value, ConfigError)
+    with pytest.raises(ConfigError, match=r"The metric AccumMetric needs arguments; give an instance, AccumMetric\("):
+        as_metric(AccumMetric)
 
 
 LOADING = {"bs", "val_bs", "path", "device", "shuffle", "drop_last", "num_workers", "workers", "seed"}
@@ -121,6 +186,75 @@ def test_values_of_a_wrong_sort(call: Callable[[], object], message: str) -> Non
     with pytest.raises(ConfigError) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: checked_pair(3, "ratio", "two widths", (0.75, 2)), "ratio is two widths, not 3. Type ratio=(0.75, 2)"),
+        (lambda: checked_pair((1, True), "ratio", "two widths", (1, 2)), "ratio is two widths, not (1, True)."),
+        (lambda: checked_whole(2.5, "axis"), "axis is a whole number such as -1 or 1, not 2.5."),
+        (lambda: create_body(None), "create_body takes a network, not None."),
+        (lambda: create_body(NETWORK, 2.5), "cut is a number of children to keep or a function"),
+        (lambda: create_head(None, 3), "nf is a whole number from 1, such as 512, not None."),
+        (lambda: create_head(8, True), "n_out is a whole number from 1, such as 512, not True."),
+        (lambda: create_head(8, 3, 512), "lin_ftrs is a list of layer widths, not 512."),
+        (lambda: create_head(8, 3, ["x"]), "lin_ftrs is a whole number from 1, such as 512, not 'x'."),
+        (lambda: create_head(8, 3, ps=None), "ps is a list of dropout rates, or one number, not None."),
+        (lambda: create_head(8, 3, y_range=3), "y_range is (lowest, highest), not 3. Type y_range=(0, 5), say."),
+        (lambda: create_head(8, 3, y_range=(5, 0)), "y_range is (lowest, highest), such as (0, 5), found (5, 0)."),
+        (lambda: create_head(8, 3, lin_ftr=[9]), "create_head has no option 'lin_ftr'. Did you mean 'lin_ftrs'"),
+        (lambda: create_vision_model("resnet18", 3, False, lin_ftrs=9), "lin_ftrs is a list of layer widths, not 9."),
+        (lambda: create_vision_model("resnet18", 3, False, custom_head=9), "custom_head is a torch module, not 9."),
+        (lambda: create_vision_model("resnet18", 3, False, init=9), "init is a function, not 9."),
+        (lambda: Normalize(None, [1]), "mean is a list with one number a channel, not None."),
+        (lambda: Normalize([1], ["x"]), "std is a list with one number a channel, not ['x']."),
+        (lambda: RandomResizedCrop(8, ratio=3), "ratio is the least and the greatest width by height, not 3."),
+        (lambda: RandomResizedCropGPU(8, ratio="x"), "ratio is the least and the greatest width by height, not 'x'."),
+        (lambda: RandomErasing(max_count=2.5), "RandomErasing(sl=0.0, sh=0.3, min_aspect=0.3, max_count=2.5): expec"),
+        (lambda: ImageBlock(clss=1), "ImageBlock has no option 'clss'. Did you mean 'cls'"),
+        (lambda: to_device(WEIGHT, "gpu"), "device='gpu' cannot be used: "),
+        (lambda: to_device(WEIGHT, 2.5), "device=2.5 cannot be used: "),
+        (lambda: to_np([1]), "to_np() takes a tensor, not [1]. Type np.asarray("),
+        (lambda: set_seed(1, repro=True), "set_seed has no option 'repro'. It takes s, reproducible."),
+        (lambda: accuracy(WEIGHT, WEIGHT, axis=None), "axis is a whole number such as -1 or 1, not None."),
+        (lambda: top_k_accuracy(WEIGHT, WEIGHT, k=0), "k is a whole number from 1, not 0."),
+        (lambda: top_k_accuracy(WEIGHT, WEIGHT, k=None), "k is a whole number from 1, not None."),
+        (lambda: as_metric(partial(top_k_accuracy, k=None)), "k is a whole number from 1, not None."),
+        (lambda: accuracy_multi(WEIGHT, WEIGHT, thresh="x"), "thresh is a number such as 0.5, not 'x'."),
+        (lambda: CrossEntropyLossFlat(weight="x"), "weight is a list with one number a class, such as [1.0, 3.0], no"),
+        (lambda: CrossEntropyLossFlat(ignore_index=None), "ignore_index is a whole number such as -100, not None."),
+        (lambda: BCEWithLogitsLossFlat(pos_weight=["x"]), "pos_weight is a list with one number a label, such as"),
+        (lambda: FocalLoss(gamma="x"), "gamma is a number such as 2, not 'x'."),
+        (lambda: LabelSmoothingCrossEntropy([]), "eps is a number such as 0.1, not []."),
+        (lambda: FocalLoss(gama=1), "FocalLoss has no option 'gama'. Did you mean 'gamma'"),
+        (lambda: Adam(None), "params is a list of parameters, such as model.parameters(), not None."),
+        (lambda: Adam(NETWORK), "params is a list of parameters, such as model.parameters(); it holds Conv2d("),
+        (lambda: Adam([WEIGHT], lr=[]), "lr is one number such as 0.001, not []"),
+        (lambda: Adam([WEIGHT], mom=-1), "mom is a number from 0 to below 1, such as 0.9, not -1."),
+        (lambda: RAdam([WEIGHT], sqr_mom=1), "sqr_mom is a number from 0 to below 1, such as 0.9, not 1."),
+        (lambda: Lamb([WEIGHT], eps=None), "eps is a number such as 1e-05, not None."),
+        (lambda: SGD([WEIGHT], wd="x"), "wd is the weight decay, a number from 0 (0.01 is usual), found 'x'."),
+        (lambda: SGD([WEIGHT], fused="x"), "fused is True or False, not 'x'."),
+        (lambda: Lookahead(Adam([WEIGHT]), k=2.5), "k is a whole number such as 6, not 2.5."),
+        (lambda: OptimWrapper([WEIGHT], opt="Adam"), "opt is a function, not 'Adam'."),
+        (lambda: valley(3, [1.0], 100), "lrs is a list of numbers, not 3."),
+        (lambda: steep([1.0], "x", 100), "losses is a list of numbers, not 'x'."),
+        (lambda: slide([1, 2, 3], [3, 2, 1], 100, thresh=None), "thresh is a number such as 0.005, not None."),
+        (lambda: MixUp("x"), "alpha is a number such as 0.4, not 'x'."),
+        (lambda: EMA([]), "decay is a number such as 0.999, not []."),
+        (lambda: EMA(warmup=WEIGHT), "warmup is True or False, not "),
+        (lambda: GradientClip("x"), "max_norm is a number such as 1, not 'x'."),
+        (lambda: GradientClip(norm_type=None), "norm_type is a number such as 2, not None."),
+        (lambda: CSVLogger(3), "fname is a path such as 'pets' or Path('pets'), not 3."),
+        (lambda: ParamScheduler([]), 'scheds is a dict such as {"lr": combined_cos('),
+        (lambda: StopOnNonFinite(check_evry=3), "StopOnNonFinite has no option 'check_evry'. Did you mean 'check_ev"),
+    ],
+)
+def test_a_wrong_sort_is_answered_everywhere(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert str(caught.value).startswith(message)
 
 
 def test_signatures_are_those_that_were_written() -> None:

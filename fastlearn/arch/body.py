@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fastlearn.arch.head import Features, Layout
 from fastlearn.errors import ConfigError
+from fastlearn.options import found, named_options
 from fastlearn.runtime.modes import kept_modes
 
 Cut = int | Callable[[nn.Module], nn.Module]
@@ -21,14 +22,21 @@ _GLOBAL_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 _PROBE_SIZES = (64, 128, 224, 256, 299)
 
 
+@named_options
 def create_body(network: nn.Module, cut: Cut | None = None) -> nn.Sequential:
     """`network` without its classifier: its top-level children up to the global pooling, or up to `cut`.
 
     `cut` is a number of children to keep (negative: to leave out), or a function from the network to a body. What the
     network does between its children, such as DenseNet's last ReLU, is left out, as in fast.ai.
 
+    Raises ConfigError for what is no network or no cut, and where the network shows no place to cut.
+
     >>> create_body(torchvision.models.resnet18())
     """
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"create_body takes a network, not {found(network)}. Type create_body(resnet18()).")
+    if isinstance(cut, type) or not (cut is None or callable(cut) or (isinstance(cut, int) and cut is not True)):
+        raise ConfigError(f"cut is a number of children to keep or a function from network to body, not {found(cut)}.")
     if callable(cut):
         body = cut(network)
         return body if isinstance(body, nn.Sequential) else nn.Sequential(body)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fastlearn.errors import ConfigError
+from fastlearn.options import checked_function, checked_list, checked_number, checked_pair, found, named_options
 
 Layout = Literal["NCHW", "NHWC", "NLC", "NC"]
 HeadKind = Literal["mlp", "linear"]
+DROPS = "dropout rates, or one number"
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class SigmoidRange(nn.Module):
         return f"low={self.low}, high={self.high}"
 
 
+@named_options
 def create_head(
     nf: int | Features,
     n_out: int,
@@ -115,7 +119,10 @@ def create_head(
 
     >>> create_head(512, 10)
     """
-    features = nf if isinstance(nf, Features) else Features(nf)
+    features = nf if isinstance(nf, Features) else Features(_width(nf, "nf"))
+    n_out = _width(n_out, "n_out")
+    if lin_ftrs is not None:
+        lin_ftrs = [_width(width, "lin_ftrs") for width in checked_list(lin_ftrs, "lin_ftrs", "layer widths")]
     concat = concat_pool and pool and features.layout != "NC"
     width = features.n * (2 if concat else 1)
     layers: list[nn.Module] = _pooling(features, concat) if pool and features.layout != "NC" else []
@@ -132,7 +139,7 @@ def create_head(
     if bn_final:
         layers.append(nn.BatchNorm1d(n_out, momentum=0.01))
     if y_range is not None:
-        layers.append(SigmoidRange(*y_range))
+        layers.append(SigmoidRange(*check_bounds(y_range)))
     return nn.Sequential(*layers)
 
 
@@ -140,12 +147,28 @@ def init_head(head: nn.Module, init: Callable[[Tensor], object] | None = nn.init
     """Draw the weights of every layer but the norms with `init`, and set biases to zero. None keeps torch's own."""
     if init is None:
         return
+    checked_function(init, "init")
     for module in head.modules():
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and weight.dim() > 1:
             init(weight)
             if isinstance(getattr(module, "bias", None), nn.Parameter):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+
+def check_bounds(y_range: Any) -> tuple[float, float]:
+    """(lowest, highest) if it is that, else ConfigError."""
+    low, high = checked_pair(y_range, "y_range", "(lowest, highest)", (0, 5))
+    if not low < high:
+        raise ConfigError(f"y_range is (lowest, highest), such as (0, 5), found {y_range!r}.")
+    return low, high
+
+
+def _width(width: Any, name: str) -> int:
+    """`width` if it is a whole number from 1, else ConfigError."""
+    if isinstance(width, bool) or not isinstance(width, (int, np.integer)) or width < 1:
+        raise ConfigError(f"{name} is a whole number from 1, such as 512, not {found(width)}.")
+    return int(width)
 
 
 def _pooling(features: Features, concat: bool) -> list[nn.Module]:
@@ -157,10 +180,10 @@ def _pooling(features: Features, concat: bool) -> list[nn.Module]:
 
 
 def _dropouts(ps: float | Sequence[float], n: int) -> list[float]:
-    drops = [ps / 2] * (n - 1) + [ps] if isinstance(ps, (int, float)) else list(ps)
+    drops = [ps / 2] * (n - 1) + [ps] if isinstance(ps, (int, float)) else checked_list(ps, "ps", DROPS)
     if len(drops) != n:
         raise ConfigError(f"ps={drops} has {len(drops)} dropout rates for {n} linear layers. Give {n}, or one number.")
-    if any(not 0 <= p <= 1 for p in drops):
+    if any(not 0 <= checked_number(p, "ps", 0.5) <= 1 for p in drops):
         raise ConfigError(f"ps={ps!r} holds a dropout rate outside 0 to 1.")
     return drops
 

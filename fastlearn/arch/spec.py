@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from fastlearn.arch.body import Cut, adapt_input, body_features, create_body, family_split
 from fastlearn.arch.from_torchvision import is_torchvision
-from fastlearn.arch.head import HeadKind, create_head, init_head
+from fastlearn.arch.head import DROPS, HeadKind, check_bounds, create_head, init_head
 from fastlearn.arch.weights import Arch, ArchRef, build_network, resolve_arch
 from fastlearn.errors import CheckpointError, ConfigError, near
+from fastlearn.options import checked_list, found, named_options
 
 Init = Callable[[Tensor], object] | None
 
@@ -120,6 +121,7 @@ class ArchSpec:
         return head
 
 
+@named_options
 def create_vision_model(
     arch: Arch,
     n_out: int,
@@ -149,6 +151,8 @@ def create_vision_model(
 
     >>> create_vision_model("tf_efficientnet_lite0", 10)
     """
+    if custom_head is not None and not isinstance(custom_head, nn.Module):
+        raise ConfigError(f"custom_head is a torch module, not {found(custom_head)}. Type create_head(nf, n_out), say.")
     ref = resolve_arch(arch)
     spec = ArchSpec(
         library=ref.library,
@@ -159,12 +163,12 @@ def create_vision_model(
         head=head,
         concat_pool=concat_pool,
         pool=pool,
-        lin_ftrs=None if lin_ftrs is None else tuple(lin_ftrs),
-        ps=float(ps) if isinstance(ps, (int, float)) else tuple(ps),
+        lin_ftrs=None if lin_ftrs is None else tuple(checked_list(lin_ftrs, "lin_ftrs", "layer widths")),
+        ps=float(ps) if isinstance(ps, (int, float)) else tuple(checked_list(ps, "ps", DROPS)),
         first_bn=first_bn,
         bn_final=bn_final,
         lin_first=lin_first,
-        y_range=None if y_range is None else _bounds(y_range),
+        y_range=None if y_range is None else check_bounds(y_range),
     )
     body = _body(ref, pretrained, weights, n_in, cut)
     by_name = ref.library != "callable" and not callable(cut) and custom_head is None
@@ -185,9 +189,3 @@ def _body(ref: ArchRef, pretrained: bool, weights: Any, n_in: int, cut: Cut | No
     if ref.library == "timm" and cut is None:  # timm leaves its classifier out by itself
         return network
     return create_body(network, cut)
-
-
-def _bounds(y_range: Any) -> tuple[float, float]:
-    if not isinstance(y_range, (tuple, list)) or len(y_range) != 2 or not y_range[0] < y_range[1]:
-        raise ConfigError(f"y_range is (lowest, highest), such as (0, 5), found {y_range!r}.")
-    return y_range[0], y_range[1]

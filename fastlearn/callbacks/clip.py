@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fastlearn.errors import ConfigError
-from fastlearn.options import named_options
+from fastlearn.options import checked_number, named_options
 from fastlearn.training.callback import Callback
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ class GradientClip(Callback):
 
     @named_options
     def __init__(self, max_norm: float = 1.0, norm_type: float = 2.0) -> None:
-        if not (math.isfinite(max_norm) and max_norm > 0):
+        if not 0 < checked_number(max_norm, "max_norm", 1) < math.inf:
             raise ConfigError(f"max_norm={max_norm} must be a number above 0.")
-        if not norm_type > 0:
+        if not checked_number(norm_type, "norm_type", 2) > 0:
             raise ConfigError(f"norm_type={norm_type} must be above 0: 2 is Euclidean, float('inf') the largest entry.")
         self.max_norm, self.norm_type = float(max_norm), float(norm_type)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastlearn.errors import ConfigError, TrainingError
-from fastlearn.options import named_options
+from fastlearn.options import checked_path, named_options
 from fastlearn.runtime.disk import write_whole
 from fastlearn.training.callback import Callback
 
@@ -37,7 +37,7 @@ class CSVLogger(Callback):
 
     @named_options
     def __init__(self, fname: str | os.PathLike[str] = "history.csv", append: bool = False) -> None:
-        self.fname, self.append = Path(fname), append
+        self.fname, self.append = Path(checked_path(fname, "fname")), append
         self.path: Path | None = None
         self._file: io.FileIO | None = None
         self._fit: tuple[Recorder | None, int] = None, -1

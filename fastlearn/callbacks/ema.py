@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fastlearn.errors import ConfigError, TrainingError
-from fastlearn.options import named_options
+from fastlearn.options import checked_number, named_options
 from fastlearn.training.callback import Callback
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class EMA(Callback):
 
     @named_options
     def __init__(self, decay: float = 0.999, use_at_end: bool = True, warmup: bool = True) -> None:
-        if not 0 <= decay < 1:
+        if not 0 <= checked_number(decay, "decay", 0.999) < 1:
             raise ConfigError(f"decay={decay} must be from 0 to below 1; usual values are 0.99 to 0.9999.")
         self.decay, self.use_at_end, self.warmup = decay, use_at_end, warmup
         self.n_steps = 0

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fastlearn.errors import ConfigError, TrainingError
-from fastlearn.options import named_options
+from fastlearn.options import checked_number, named_options
 from fastlearn.runtime.seed import derive, numpy_rng
 from fastlearn.training.callback import Callback
 
@@ -51,7 +51,7 @@ class MixCallback(Callback):
     in_lr_find = True
 
     def __init__(self, alpha: float) -> None:
-        if not (math.isfinite(alpha) and alpha > 0):
+        if not 0 < checked_number(alpha, "alpha", 0.4) < math.inf:
             raise ConfigError(f"alpha={alpha} must be above 0: near 0 mixes little, 1 draws every ratio alike often.")
         self.alpha = float(alpha)
         self._loss: MixedLoss | None = None

@@ -11,6 +11,7 @@ import torch
 from fastlearn.callbacks.diagnose import describe_fault
 from fastlearn.callbacks.say import say
 from fastlearn.errors import ConfigError, NonFiniteError
+from fastlearn.options import named_options
 from fastlearn.training.callback import Callback
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class StopOnNonFinite(Callback):
 
     order = 20
 
+    @named_options
     def __init__(self, check_every: int = 50) -> None:
         if not isinstance(check_every, int) or isinstance(check_every, bool) or check_every < 1:
             raise ConfigError(f"check_every={check_every!r} must be a whole number of steps from 1.")

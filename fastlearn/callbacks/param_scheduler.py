@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastlearn.errors import ConfigError, near
-from fastlearn.options import named_options
+from fastlearn.options import found, named_options
 from fastlearn.training.callback import Callback
 from fastlearn.training.hypers import set_hypers
 
@@ -30,6 +30,10 @@ class ParamScheduler(Callback):
 
     @named_options
     def __init__(self, scheds: Mapping[str, Callable[[float], Any]]) -> None:
+        if not isinstance(scheds, Mapping):
+            raise ConfigError(
+                f'scheds is a dict such as {{"lr": combined_cos(0.25, 1e-4, 1e-2, 1e-5)}}, not {found(scheds)}.'
+            )
         for name, curve in scheds.items():
             if name not in _KNOWN:
                 raise ConfigError(

@@ -30,6 +30,7 @@ class Interpretation:
     >>> interp.plot_top_losses(9)
     """
 
+    @named_options
     def __init__(
         self,
         loader: Any,

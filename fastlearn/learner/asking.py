@@ -12,6 +12,7 @@ from fastlearn.data.loaders import check_max_n
 from fastlearn.errors import ConfigError, DataError
 from fastlearn.learner.setup import NO_LABELS, LearnerSetup
 from fastlearn.losses import activation_of, decodes_of, per_sample
+from fastlearn.options import checked_function, named_options
 from fastlearn.runtime.seed import RunKey
 from fastlearn.training.predict import FirstBatches, Predictions, predict_loader
 from fastlearn.training.preflight import first_samples
@@ -21,6 +22,7 @@ from fastlearn.training.summary import layer_table, parameter_counts
 class Asking(LearnerSetup):
     """The methods of a `Learner` that use its model and leave it as it is."""
 
+    @named_options
     def get_preds(
         self,
         ds_idx: int = 1,
@@ -47,8 +49,8 @@ class Asking(LearnerSetup):
         >>> probabilities, targets = learn.get_preds()
         >>> probabilities, _ = learn.get_preds(dl=dls.test_dl(files))
         """
+        activation = activation_of(self.loss_func) if act is None else checked_function(act, "act")
         found = self._predict(_in_order(self._loader(ds_idx, dl)), with_input=with_input, with_loss=with_loss)
-        activation = act if act is not None else activation_of(self.loss_func)
         predictions = activation(found.outputs)
         parts: list[Any] = [found.inputs] if with_input else []
         parts += [predictions, found.targets]
@@ -60,6 +62,7 @@ class Asking(LearnerSetup):
             parts.append(found.losses)
         return tuple(parts)
 
+    @named_options
     def predict(self, item: Any, with_input: bool = False) -> tuple[Any, ...]:
         """The label, its index and the probabilities for one item (a path, bytes, a PIL image, an array).
 
@@ -80,6 +83,7 @@ class Asking(LearnerSetup):
         answer = (label, decoded, probabilities[0])
         return (loader.decode_batch((found.inputs,))[0], *answer) if with_input else answer
 
+    @named_options
     def tta(
         self, ds_idx: int = 1, dl: Any = None, n: int = 4, beta: float | None = 0.25, use_max: bool = False
     ) -> tuple[torch.Tensor, Any]:
@@ -117,6 +121,7 @@ class Asking(LearnerSetup):
             return mean, predictions, plain.targets  # type: ignore[return-value]
         return (1 - beta) * mean + beta * predictions, plain.targets
 
+    @named_options
     def show_results(
         self, ds_idx: int = 1, dl: Any = None, max_n: int = 9, figsize: tuple[float, float] | None = None
     ) -> Any:

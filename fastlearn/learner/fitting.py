@@ -227,6 +227,7 @@ class Fitting(LearnerSetup):
         suggested = NamedTuple("SuggestedLRs", [(name, float) for name in result.suggestions])  # type: ignore[misc]
         return suggested(*(float(lr) for lr, _ in result.suggestions.values()))
 
+    @named_options
     def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[float]:
         """Loss and metrics on the validation loader (or another): [loss, metric, …].
 

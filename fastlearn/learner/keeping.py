@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 
 from fastlearn.learner.setup import LearnerSetup
+from fastlearn.options import named_options
 from fastlearn.training.checkpoint import (
     check_learner_state,
     checkpoint_path,
@@ -27,6 +28,7 @@ from fastlearn.training.checkpoint import (
 class Keeping(LearnerSetup):
     """The methods of a `Learner` that write it to disk and read it back."""
 
+    @named_options
     def save(self, file: str | os.PathLike[str], with_opt: bool = True) -> Path:
         """Save weights, optimizer, callbacks, history and counters to `path/model_dir/file.safetensors`: the path.
 
@@ -44,6 +46,7 @@ class Keeping(LearnerSetup):
         callback_tensors, meta["callbacks"] = pack_callbacks(self.cbs)
         return write_checkpoint(checkpoint_path(self.path / self.model_dir, file), tensors | callback_tensors, meta)
 
+    @named_options
     def load(self, file: str | os.PathLike[str], with_opt: bool = True, strict: bool = True) -> Self:
         """Load what `save` wrote. A file that is missing or does not fit raises CheckpointError and changes nothing.
 
@@ -75,6 +78,7 @@ class Keeping(LearnerSetup):
             "recorder": json_safe(self.recorder.state_dict()),
         }
 
+    @named_options
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` said.
 

@@ -17,7 +17,7 @@ from fastlearn.data.download import is_shipped
 from fastlearn.data.loaders import DataLoader
 from fastlearn.errors import ConfigError, UnknownNameError, no_attribute
 from fastlearn.metrics import Metric, as_metrics, check_metric
-from fastlearn.options import named_options
+from fastlearn.options import checked_path, named_options
 from fastlearn.runtime.interrupt import DeferredInterrupt
 from fastlearn.runtime.precision import Precision, PrecisionName
 from fastlearn.runtime.seed import check_seed, draw_seed
@@ -165,6 +165,7 @@ class LearnerSetup:
 
         return ProgressCallback()
 
+    @named_options
     def add_cb(self, cb: Any) -> Self:
         """Add a callback for every fit from now on.
 
@@ -173,6 +174,7 @@ class LearnerSetup:
         self.cbs += as_callbacks(cb)
         return self
 
+    @named_options
     def remove_cb(self, cb: Callback | type[Callback]) -> Self:
         """Remove a callback, or every callback of a class.
 
@@ -181,6 +183,7 @@ class LearnerSetup:
         self.cbs = [one for one in self.cbs if one is not cb and not (isinstance(cb, type) and isinstance(one, cb))]
         return self
 
+    @named_options
     def on(self, event: str, every: int = 1) -> Callable[[Callable[[TrainState], None]], Callable[[TrainState], None]]:
         """A decorator that calls a function of the state at an event, at every `every`-th time.
 
@@ -258,6 +261,7 @@ class LearnerSetup:
         """
         return self._set_precision("fp32")
 
+    @named_options
     def to_channelslast(self, on: bool = True) -> Self:
         """Keep pictures and convolutions in channels-last memory format, which most convolutions are faster in.
 
@@ -267,6 +271,7 @@ class LearnerSetup:
         self.model.to(memory_format=torch.channels_last if on else torch.contiguous_format)
         return self
 
+    @named_options
     def freeze_to(self, n: int) -> None:
         """Freeze the groups before the `n`-th (negative counts from the end); clears the optimizer's state.
 
@@ -394,7 +399,7 @@ def _check_takes_state(function: Callable[..., Any]) -> None:
 def _own_folder(path: str | os.PathLike[str] | None, data: Any) -> Path:
     """Where a learner keeps its files: `path`, or beside the data, or here when those belong to the package."""
     if path is not None:
-        return Path(path)
+        return Path(checked_path(path, "path"))
     return Path(data) if data is not None and not is_shipped(data) else Path(".")
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fastlearn.errors import ConfigError
+from fastlearn.options import found
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -35,6 +36,11 @@ class FlatLoss(nn.Module):
     def _near_logits(self, name: str, logits: Tensor) -> Tensor | None:
         """The buffer of that name on the logits' device and in their dtype; moved once, and kept there."""
         tensor = self._buffers[name]
+        if tensor is not None and tensor.dim() and tensor.shape[-1] not in (1, *logits.shape[-1:]):
+            raise ConfigError(
+                f"{name} has {tensor.shape[-1]} numbers, but the model gives {logits.shape[-1]} outputs. Give one "
+                "number for each."
+            )
         if tensor is not None and (tensor.device != logits.device or tensor.dtype != logits.dtype):
             tensor = tensor.to(logits)
             setattr(self, name, tensor)
@@ -46,9 +52,16 @@ def full_precision(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def as_weights(values: Any) -> Tensor | None:
-    """Numbers given as a list, array or tensor, as float32."""
-    return None if values is None else torch.as_tensor(values, dtype=torch.float32)
+def as_weights(values: Any, name: str = "weight", per: str = "class") -> Tensor | None:
+    """Numbers given as a list, array or tensor, as float32; ConfigError for anything else but None."""
+    if values is None:
+        return None
+    try:
+        return torch.as_tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"{name} is a list with one number a {per}, such as [1.0, 3.0], not {found(values)}."
+        ) from error
 
 
 def reduce(losses: Tensor, reduction: Reduction) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastlearn.errors import DataError
 from fastlearn.losses.base import FlatLoss, Reduction, as_weights, full_precision, reduce
+from fastlearn.options import checked_number, checked_whole, named_options
 
 
 class _ClassLoss(FlatLoss):
@@ -17,9 +18,10 @@ class _ClassLoss(FlatLoss):
 
     weight: Tensor | None
 
+    @named_options
     def __init__(self, axis: int = -1, weight: Any = None, reduction: Reduction = "mean") -> None:
         super().__init__(reduction)
-        self.axis = axis
+        self.axis = checked_whole(axis, "axis")
         self.register_buffer("weight", as_weights(weight), persistent=False)
 
     def activation(self, logits: Tensor) -> Tensor:
@@ -52,11 +54,12 @@ class CrossEntropyLossFlat(_ClassLoss):
     >>> loss_func.decodes(loss_func.activation(logits))
     """
 
+    @named_options
     def __init__(
         self, axis: int = -1, weight: Any = None, ignore_index: int = -100, reduction: Reduction = "mean"
     ) -> None:
         super().__init__(axis, weight, reduction)
-        self.ignore_index = ignore_index
+        self.ignore_index = checked_whole(ignore_index, "ignore_index", "-100")
 
     def _flat(self, logits: Tensor, targets: Tensor) -> Tensor:
         weight = self._near_logits("weight", logits)
@@ -71,9 +74,10 @@ class LabelSmoothingCrossEntropy(_ClassLoss):
     `weight` bears on the first term alone, as in fast.ai; torch's own label smoothing weighs both.
     """
 
+    @named_options
     def __init__(self, eps: float = 0.1, weight: Any = None, reduction: Reduction = "mean", axis: int = -1) -> None:
         super().__init__(axis, weight, reduction)
-        self.eps = eps
+        self.eps = checked_number(eps, "eps", 0.1)
 
     def _flat(self, logits: Tensor, targets: Tensor) -> Tensor:
         uniform = -logits.log_softmax(-1).mean(-1)
@@ -84,6 +88,7 @@ class LabelSmoothingCrossEntropy(_ClassLoss):
 class LabelSmoothingCrossEntropyFlat(LabelSmoothingCrossEntropy):
     """`LabelSmoothingCrossEntropy` with the class axis first among the arguments."""
 
+    @named_options
     def __init__(self, axis: int = -1, eps: float = 0.1, weight: Any = None, reduction: Reduction = "mean") -> None:
         super().__init__(eps, weight, reduction, axis)
 
@@ -96,9 +101,10 @@ class FocalLoss(_ClassLoss):
     p = exp(-cross-entropy).
     """
 
+    @named_options
     def __init__(self, gamma: float = 2.0, weight: Any = None, reduction: Reduction = "mean", axis: int = -1) -> None:
         super().__init__(axis, weight, reduction)
-        self.gamma = gamma
+        self.gamma = checked_number(gamma, "gamma", 2)
 
     def _flat(self, logits: Tensor, targets: Tensor) -> Tensor:
         entropy = F.cross_entropy(logits, targets, reduction="none")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fastlearn.errors import DataError
 from fastlearn.losses.base import FlatLoss, Reduction, as_weights, full_precision
+from fastlearn.options import checked_number, named_options
 
 
 class _SameShape(FlatLoss):
@@ -33,6 +34,7 @@ class _SameShape(FlatLoss):
 class MSELossFlat(_SameShape):
     """The mean squared error."""
 
+    @named_options
     def __init__(self, reduction: Reduction = "mean") -> None:
         super().__init__(reduction)
 
@@ -43,6 +45,7 @@ class MSELossFlat(_SameShape):
 class L1LossFlat(_SameShape):
     """The mean absolute error."""
 
+    @named_options
     def __init__(self, reduction: Reduction = "mean") -> None:
         super().__init__(reduction)
 
@@ -54,13 +57,14 @@ class _Binary(_SameShape):
     weight: Tensor | None
     pos_weight: Tensor | None
 
+    @named_options
     def __init__(
         self, thresh: float = 0.5, weight: Any = None, pos_weight: Any = None, reduction: Reduction = "mean"
     ) -> None:
         super().__init__(reduction)
-        self.thresh = thresh
-        self.register_buffer("weight", as_weights(weight), persistent=False)
-        self.register_buffer("pos_weight", as_weights(pos_weight), persistent=False)
+        self.thresh = checked_number(thresh, "thresh", 0.5)
+        self.register_buffer("weight", as_weights(weight, per="label"), persistent=False)
+        self.register_buffer("pos_weight", as_weights(pos_weight, "pos_weight", "label"), persistent=False)
 
     def decodes(self, probs: Tensor) -> Tensor:
         """True where the probability is above `thresh`."""
@@ -84,6 +88,7 @@ class BCEWithLogitsLossFlat(_Binary):
 class BCELossFlat(_Binary):
     """Binary cross-entropy of outputs that are probabilities already; decoded at `thresh` (fast.ai: not at all)."""
 
+    @named_options
     def __init__(self, thresh: float = 0.5, weight: Any = None, reduction: Reduction = "mean") -> None:
         super().__init__(thresh, weight, None, reduction)
 

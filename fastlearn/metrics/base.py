@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fastlearn.errors import ConfigError, DataError, FastlearnError
-from fastlearn.options import checked_function, checked_number, found, named_options
+from fastlearn.options import checked_function, checked_number, checked_whole, found, named_options
 
 NAMELESS = "metric"  # the name of a lambda in the table
 TaskName = Literal["classification", "multilabel", "regression"]
@@ -233,13 +233,6 @@ class FromTorchmetrics(Metric):
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise DataError(f"{self.spoken} gives {value!r}, expected one number. Choose average='macro', say.")
         return float(value)
-
-
-def checked_whole(value: Any, name: str) -> int:
-    """`value`, if it is a whole number (an axis, a class); ConfigError otherwise."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ConfigError(f"{name} is a whole number such as -1 or 1, not {found(value)}.")
-    return value
 
 
 def one_number(value: Any, metric: Metric) -> float:

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from fastlearn.errors import ConfigError, DataError
-from fastlearn.metrics.base import Metric, TaskName, checked_whole, snake, wide
+from fastlearn.metrics.base import Metric, TaskName, snake, wide
 from fastlearn.metrics.plain import needs_two
-from fastlearn.options import checked_number, named_options
+from fastlearn.options import checked_number, checked_whole, named_options
 
 Average = Literal["binary", "macro", "micro", "weighted"]
 

@@ -14,8 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastlearn.errors import ConfigError, DataError
-from fastlearn.metrics.base import Metric, Ratio, TaskName, checked_whole, name_of, wide
-from fastlearn.options import checked_count, checked_number, found, named_options, option_names, unknown_option
+from fastlearn.metrics.base import Metric, Ratio, TaskName, name_of, wide
+from fastlearn.options import (
+    checked_count,
+    checked_number,
+    checked_whole,
+    found,
+    named_options,
+    option_names,
+    unknown_option,
+)
 
 
 @named_options
@@ -63,6 +71,7 @@ def accuracy_multi(inp: Tensor, targ: Tensor, thresh: float = 0.5, sigmoid: bool
     return _mean(_label_hits, inp, targ, thresh=thresh, sigmoid=sigmoid)
 
 
+@named_options
 def mse(inp: Tensor, targ: Tensor) -> Tensor:
     """The mean squared error.
 
@@ -74,6 +83,7 @@ def mse(inp: Tensor, targ: Tensor) -> Tensor:
     return _mean(_squares, inp, targ)
 
 
+@named_options
 def rmse(inp: Tensor, targ: Tensor) -> Tensor:
     """The root of the mean squared error (over all samples, not the mean of the batches' roots).
 
@@ -83,6 +93,7 @@ def rmse(inp: Tensor, targ: Tensor) -> Tensor:
     return mse(inp, targ).sqrt()
 
 
+@named_options
 def mae(inp: Tensor, targ: Tensor) -> Tensor:
     """The mean absolute error.
 
@@ -92,6 +103,7 @@ def mae(inp: Tensor, targ: Tensor) -> Tensor:
     return _mean(_distances, inp, targ)
 
 
+@named_options
 def msle(inp: Tensor, targ: Tensor) -> Tensor:
     """The mean squared error of log(1 + x); outputs and targets are above -1.
 
@@ -101,6 +113,7 @@ def msle(inp: Tensor, targ: Tensor) -> Tensor:
     return _mean(_log_squares, inp, targ)
 
 
+@named_options
 def exp_rmspe(inp: Tensor, targ: Tensor) -> Tensor:
     """The root mean squared percentage error of targets that are logarithms.
 
@@ -201,9 +214,14 @@ def plain_metric(func: Any) -> Metric | None:
     parts, finish, suits = entry
     metric = Ratio(name_of(func), partial(parts, **keywords), finish, suits)
     if inner is top_k_accuracy:
-        checked_count(keywords.get("k", 5), "k")
+        _check_k(keywords.get("k", 5))
         metric.problem = partial(_too_many, keywords.get("k", 5))  # type: ignore[method-assign]
     return metric
+
+
+def _check_k(k: Any) -> None:
+    if checked_count(k, "k") is None:
+        raise ConfigError("k is a whole number from 1, not None.")
 
 
 def _too_many(k: int, task: Any) -> str | None:
@@ -220,6 +238,11 @@ def _mean(parts: Callable[..., Sum], inp: Tensor, targ: Tensor, **options: Any) 
     for name, given in (("inp", inp), ("targ", targ)):
         if not isinstance(given, Tensor):
             raise ConfigError(f"{name} is a tensor, not {found(given)}. To make one: tensor(…).")
+    if "axis" in options:
+        checked_whole(options["axis"], "axis")
+    if "thresh" in options and not (isinstance(options["thresh"], Tensor) and options["thresh"].numel() == 1):
+        checked_number(options["thresh"], "thresh", 0.5)
+    _check_k(options.get("k", 5))
     total, count = parts(inp, targ, **options)
     return total.float() / count
 

@@ -22,21 +22,32 @@ def as_device(device: Any = None) -> torch.device:
     """A device that can be computed on, from its name (default: `default_device()`); ConfigError if it is not there."""
     if device is None:
         return default_device()
+    chosen = _present(device)
+    if chosen.type == "meta":
+        raise _unusable(device, "it holds no numbers")
+    return chosen
+
+
+def _present(device: Any) -> torch.device:
     try:
         chosen = torch.device(device)
-        if chosen.type != "meta":
-            torch.empty(0, device=chosen)
-            return chosen
-        why = "it holds no numbers"
+        torch.empty(0, device=chosen)
+        return chosen
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-        why = str(error).partition("\n")[0].rstrip(".")
-    raise ConfigError(f"device={device!r} cannot be used: {why}. Leave device out for {str(default_device())!r}.")
+        raise _unusable(device, str(error).partition("\n")[0].rstrip(".")) from None
+
+
+def _unusable(device: Any, why: str) -> ConfigError:
+    return ConfigError(f"device={device!r} cannot be used: {why}. Leave device out for {str(default_device())!r}.")
 
 
 def to_device(nested: Any, device: torch.device | str | None = None, non_blocking: bool = False) -> Any:
-    """The same nesting of tuples, lists and dicts with every tensor on `device` (default: `default_device()`)."""
-    if not isinstance(device, torch.device):
-        device = default_device() if device is None else torch.device(device)
+    """The same nesting of tuples, lists and dicts with every tensor on `device` (default: `default_device()`).
+
+    Raises ConfigError for a device that is not there; a number is that of a GPU.
+    """
+    if not isinstance(device, torch.device):  # a device asked for by its name is tried; one of torch's own is trusted
+        device = default_device() if device is None else _present(device)
     return _map_tensors(nested, device, non_blocking)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from fastlearn.errors import ConfigError
+from fastlearn.options import named_options
 
 _MASK = (1 << 64) - 1
 
@@ -91,6 +92,7 @@ def check_seed(seed: Any, name: str = "seed") -> int:
     return int(seed)
 
 
+@named_options
 def set_seed(s: int, reproducible: bool = False) -> None:
     """Seed Python's, NumPy's and torch's global generators; learners made afterwards draw their seed from these.
 

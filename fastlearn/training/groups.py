@@ -26,6 +26,8 @@ def split_parameters(model: nn.Module, splitter: Splitter) -> list[list[nn.Param
     """
     if not callable(splitter):
         raise ConfigError(f"splitter is a function from the model to groups of its parameters, found {splitter!r}.")
+    if isinstance(splitter, type):
+        raise ConfigError(f"splitter is a function of the model, found the class {splitter.__name__}.")
     made = splitter(model)
     if not isinstance(made, (list, tuple)):
         raise ConfigError(

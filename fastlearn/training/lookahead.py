@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fastlearn.errors import ConfigError
+from fastlearn.options import checked_number, checked_whole, named_options
 from fastlearn.training.decay import DecoupledDecay
 from fastlearn.training.optimizers_extra import Group, RAdam
 
@@ -27,10 +28,11 @@ class Lookahead(Optimizer):
 
     _step_supports_amp_scaling = True
 
+    @named_options
     def __init__(self, opt: Optimizer, k: int = 6, alpha: float = 0.5) -> None:
         if not isinstance(opt, Optimizer):
             raise ConfigError(f"Lookahead wraps an optimizer, found {opt!r}. Type Lookahead(Adam(params, lr=1e-3)).")
-        if k < 1 or not 0 <= alpha <= 1:
+        if checked_whole(k, "k", "6") < 1 or not 0 <= checked_number(alpha, "alpha", 0.5) <= 1:
             raise ConfigError(f"Lookahead needs k of 1 or more and alpha from 0 to 1, found k={k}, alpha={alpha}.")
         self.opt, self.k, self.alpha = opt, k, alpha
         self._optimizer_step_pre_hooks = OrderedDict()
@@ -117,6 +119,7 @@ class Lookahead(Optimizer):
             torch._foreach_copy_(fast, slow)
 
 
+@named_options
 def ranger(
     params: Any,
     lr: float = 1e-3,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlearn.errors import ConfigError, TrainingError, near
+from fastlearn.options import checked_count, checked_number, found, named_options
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +55,7 @@ def prepare(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> tuple
     return rates, values
 
 
+@named_options
 def valley(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Suggestion:
     """Half way down the longest valley: the middle of the longest decreasing subsequence of losses."""
     rates, values = _checked(lrs, losses)
@@ -69,6 +71,7 @@ def valley(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Sugges
     return _at(rates, values, max(index, 0))
 
 
+@named_options
 def slide(
     lrs: Sequence[float],
     losses: Sequence[float],
@@ -79,21 +82,25 @@ def slide(
 ) -> Suggestion:
     """The rate before the steep rise: two steps `lr_diff` apart move left until their slopes agree to `thresh`."""
     rates, values = _checked(lrs, losses)
+    lr_diff = checked_count(lr_diff, "lr_diff") or 15
+    thresh, adjust_value = checked_number(thresh, "thresh", 0.005), checked_number(adjust_value, "adjust_value", 1)
     slopes = np.gradient(values)
     right = len(values) - 1
-    left = found = max(right - lr_diff, 0)
+    left = chosen = max(right - lr_diff, 0)
     while left >= 0 and abs(slopes[right] - slopes[left]) > thresh:
-        found = left
+        chosen = left
         left, right = left - 1, right - 1
-    return _near_lr(rates, values, float(rates[found]) * adjust_value)
+    return _near_lr(rates, values, float(rates[chosen]) * adjust_value)
 
 
+@named_options
 def minimum(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Suggestion:
     """A tenth of the rate at the lowest loss."""
     rates, values = _checked(lrs, losses)
     return _near_lr(rates, values, float(rates[values.argmin()]) / 10)
 
 
+@named_options
 def steep(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Suggestion:
     """The rate at which the loss falls fastest per ln(lr)."""
     rates, values = _checked(lrs, losses)
@@ -129,11 +136,22 @@ def _by_name(name: str) -> SuggestFunc:
 
 
 def _checked(lrs: Sequence[float], losses: Sequence[float]) -> tuple[Floats, Floats]:
-    rates, values = np.asarray(lrs, dtype=np.float64), np.asarray(losses, dtype=np.float64)
+    rates, values = _floats(lrs, "lrs"), _floats(losses, "losses")
     if len(rates) != len(values) or len(values) < 3:
-        found = f"{len(rates)} and {len(values)}"
-        raise TrainingError(f"A suggestion needs at least 3 rates with one loss each, found {found}.")
+        raise TrainingError(
+            f"A suggestion needs at least 3 rates with one loss each, found {len(rates)} and {len(values)}."
+        )
     return rates, values
+
+
+def _floats(given: Any, name: str) -> Floats:
+    try:
+        numbers = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.empty(())
+    if numbers.ndim != 1:
+        raise ConfigError(f"{name} is a list of numbers, not {found(given)}. learn.lr_find() reads its own curve.")
+    return numbers
 
 
 def _at(rates: Floats, values: Floats, index: int) -> Suggestion:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fastlearn.errors import ConfigError
-from fastlearn.options import named_options
+from fastlearn.options import checked_flag, checked_function, checked_list, checked_number, found, named_options
 from fastlearn.training.decay import DecoupledDecay, undo_if
 from fastlearn.training.hypers import LR, check_lr, lr_groups
 
@@ -26,6 +26,15 @@ def check_wd(wd: Any) -> None:
     """Nothing, if `wd` is None or a number from 0; else ConfigError."""
     if wd is not None and (isinstance(wd, bool) or not isinstance(wd, Real) or not 0 <= float(wd) < math.inf):
         raise ConfigError(f"wd is the weight decay, a number from 0 (0.01 is usual), found {wd!r}.")
+
+
+def check_hypers(*, eps: Any = 0.0, **momenta: Any) -> None:
+    """ConfigError unless `eps` is a number from 0, and each momentum one from 0 to below 1."""
+    if not checked_number(eps, "eps", 1e-5) >= 0:
+        raise ConfigError(f"eps is a small number from 0, such as 1e-5, not {eps!r}.")
+    for name, value in momenta.items():
+        if not 0 <= checked_number(value, name, 0.9) < 1:
+            raise ConfigError(f"{name} is a number from 0 to below 1, such as 0.9, not {value!r}.")
 
 
 class _Torch(DecoupledDecay):
@@ -69,7 +78,9 @@ class SGD(_Torch, torch.optim.SGD):
         fused: bool | None = None,
     ) -> None:
         groups = as_groups(params, lr)
-        self._fused = _can_fuse(groups) if fused is None else fused
+        check_hypers(mom=mom)
+        check_wd(wd)
+        self._fused = _can_fuse(groups) if fused is None else checked_flag(fused, "fused")
         torch.optim.SGD.__init__(self, groups, lr=lr, momentum=mom, fused=self._fused or None)
         self._add_decay_defaults(wd, decouple_wd)
 
@@ -114,7 +125,9 @@ class Adam(_Torch, torch.optim.Adam):
         fused: bool | None = None,
     ) -> None:
         groups = as_groups(params, lr)
-        self._fused = _can_fuse(groups) if fused is None else fused
+        check_hypers(eps=eps, mom=mom, sqr_mom=sqr_mom)
+        check_wd(wd)
+        self._fused = _can_fuse(groups) if fused is None else checked_flag(fused, "fused")
         betas = (float(mom), float(sqr_mom))
         torch.optim.Adam.__init__(self, groups, lr=lr, betas=betas, eps=eps, fused=self._fused or None)
         self._add_decay_defaults(wd, decouple_wd)
@@ -124,12 +137,17 @@ class Adam(_Torch, torch.optim.Adam):
 
 
 AdamW = Adam
+PARAMS = "parameters, such as model.parameters()"
 
 
 def as_groups(params: Any, lr: float) -> list[Any]:
     """`params` as torch takes them: tensors, dicts, or lists of tensors, each list a group. Checks `lr` on the way."""
+    if not isinstance(lr, (Real, Tensor)):
+        raise ConfigError(f"lr is one number such as 0.001, not {found(lr)}; a group of its own rate is a dict.")
     check_lr(lr)
-    params = [params] if isinstance(params, Tensor) else list(params)
+    params = [params] if isinstance(params, Tensor) else checked_list(params, "params", PARAMS)
+    if wrong := [one for one in params if not isinstance(one, (Tensor, dict, list, tuple))]:
+        raise ConfigError(f"params is a list of {PARAMS}; it holds {found(wrong[0])}.")
     if not params:
         raise ConfigError("The optimizer was given no parameters. Is the model empty, or model.parameters() used up?")
     if isinstance(params[0], (list, tuple)) and not (params[0] and isinstance(params[0][0], str)):
@@ -155,7 +173,7 @@ def OptimWrapper(
 
     No wrapper is needed here: `opt_func=torch.optim.Adam` does the same. `kwargs` go to `opt`.
     """
-    return opt(as_groups(params, lr), lr=lr, **kwargs)
+    return checked_function(opt, "opt")(as_groups(params, lr), lr=lr, **kwargs)
 
 
 def make_optimizer(
@@ -176,9 +194,16 @@ def make_optimizer(
         )
     check_wd(wd)
     rates = lr_groups(lr, len(groups))
-    optimizer = opt_func(
-        [{"params": list(group), "lr": rate} for group, rate in zip(groups, rates, strict=True)], lr=rates[-1]
-    )
+    given = [{"params": list(group), "lr": rate} for group, rate in zip(groups, rates, strict=True)]
+    try:
+        optimizer = opt_func(given, lr=rates[-1])
+    except TypeError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"opt_func is called as opt_func(params, lr=…), which failed: {error}. "
+            "Type opt_func=partial(SGD, mom=0.9), say."
+        ) from error
     if not isinstance(optimizer, Optimizer):
         raise ConfigError(
             f"opt_func gave a {type(optimizer).__name__}, expected a torch.optim.Optimizer such as Adam(params, lr)."

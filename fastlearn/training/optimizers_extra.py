@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastlearn.options import named_options
+from fastlearn.options import checked_number, named_options
 from fastlearn.training.decay import DecoupledDecay, undo_if
-from fastlearn.training.optimizer import as_groups
+from fastlearn.training.optimizer import as_groups, check_hypers, check_wd
 
 Group = dict[str, Any]
 Tensors = list[Tensor]
@@ -27,7 +27,8 @@ class Foreach(DecoupledDecay):
     buffers: tuple[str, ...] = ()
 
     def __init__(self, params: Any, lr: float, wd: float, decouple_wd: bool, **hypers: Any) -> None:
-        defaults = {"lr": lr, **hypers, "wd": wd, "decouple_wd": decouple_wd}
+        check_wd(wd)
+        defaults = {"lr": lr, **hypers, "wd": wd or 0.0, "decouple_wd": decouple_wd}
         super().__init__(as_groups(params, lr), defaults)
 
     def advance(self, group: Group, params: Tensors, grads: Tensors, buffers: list[Tensors], count: Count) -> None:
@@ -113,6 +114,8 @@ class RAdam(Foreach):
         beta: float = 0.0,
         decouple_wd: bool = True,
     ) -> None:
+        check_hypers(eps=eps, mom=mom, sqr_mom=sqr_mom)
+        checked_number(beta, "beta", 50)
         super().__init__(params, lr, wd, decouple_wd, betas=(mom, sqr_mom), eps=eps, beta=beta)
 
     def advance(self, group: Group, params: Tensors, grads: Tensors, buffers: list[Tensors], count: Count) -> None:
@@ -162,6 +165,9 @@ class QHAdam(Foreach):
         wd: float = 0.0,
         decouple_wd: bool = True,
     ) -> None:
+        check_hypers(eps=eps, mom=mom, sqr_mom=sqr_mom)
+        checked_number(nu_1, "nu_1", 0.7)
+        checked_number(nu_2, "nu_2", 1)
         super().__init__(params, lr, wd, decouple_wd, betas=(mom, sqr_mom), nus=(nu_1, nu_2), eps=eps)
 
     def advance(self, group: Group, params: Tensors, grads: Tensors, buffers: list[Tensors], count: Count) -> None:
@@ -195,6 +201,7 @@ class RMSProp(Foreach):
         wd: float = 0.0,
         decouple_wd: bool = True,
     ) -> None:
+        check_hypers(eps=eps, mom=mom, sqr_mom=sqr_mom)
         self.buffers = RMSProp.buffers if mom else RMSProp.buffers[:1]
         super().__init__(params, lr, wd, decouple_wd, momentum=mom, sqr_mom=sqr_mom, eps=eps)
 
@@ -233,6 +240,8 @@ class Larc(Foreach):
         wd: float = 0.0,
         decouple_wd: bool = True,
     ) -> None:
+        check_hypers(eps=eps, mom=mom)
+        checked_number(trust_coeff, "trust_coeff", 0.02)
         super().__init__(params, lr, wd, decouple_wd, momentum=mom, clip=clip, trust_coeff=trust_coeff, eps=eps)
 
     def advance(self, group: Group, params: Tensors, grads: Tensors, buffers: list[Tensors], count: Count) -> None:
@@ -264,6 +273,7 @@ class Lamb(Foreach):
         wd: float = 0.0,
         decouple_wd: bool = True,
     ) -> None:
+        check_hypers(eps=eps, mom=mom, sqr_mom=sqr_mom)
         super().__init__(params, lr, wd, decouple_wd, betas=(mom, sqr_mom), eps=eps)
 
     def advance(self, group: Group, params: Tensors, grads: Tensors, buffers: list[Tensors], count: Count) -> None:

@@ -76,9 +76,9 @@ class Recorder:
         self._moms.append(group["betas"][0] if "betas" in group else group.get("momentum", math.nan))
         loss = state.loss
         if loss is None:
-            self._add(math.nan)
+            self._raw.append(math.nan)
         elif loss.is_cpu:  # nothing to wait for: a number is cheaper to keep than a tensor
-            self._add(loss.item())
+            self._raw.append(loss.item())
         else:
             self._pending.append(loss.detach())
             if len(self._pending) >= _FLUSH_EVERY:
@@ -97,18 +97,15 @@ class Recorder:
         self.epoch_open = False
 
     def _flush(self) -> None:
-        if not self._pending:
-            return
-        losses = torch.stack([loss.float().reshape(()) for loss in self._pending]).tolist()
-        self._pending.clear()
-        for loss in losses:
-            self._add(loss)
-
-    def _add(self, loss: float) -> None:
-        self._count += 1
-        self._average = _BETA * self._average + (1 - _BETA) * loss
-        self._raw.append(loss)
-        self._smooth.append(self._average / (1 - _BETA**self._count))
+        """Read what waits on the device, and smooth what has come since the last time."""
+        if self._pending:
+            losses = torch.stack([loss.float().reshape(()) for loss in self._pending]).tolist()
+            self._pending.clear()
+            self._raw.extend(losses)
+        for loss in self._raw[len(self._smooth) :]:
+            self._count += 1
+            self._average = _BETA * self._average + (1 - _BETA) * loss
+            self._smooth.append(self._average / (1 - _BETA**self._count))
 
     def final_value(self, name: str) -> float:
         """The last epoch's `valid_loss`, `train_loss` or metric of that name; NaN when there is none."""

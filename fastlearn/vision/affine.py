@@ -16,7 +16,7 @@ from fastlearn.pixels import PadMode
 from fastlearn.vision import geometry
 from fastlearn.vision.batch import Draw, RandomTransform, first_picture
 from fastlearn.vision.geometry import GridMode, Homographies
-from fastlearn.vision.transforms import Size, as_size, check_range
+from fastlearn.vision.transforms import Size, as_size, check_range, check_ratio
 
 
 class GeometricTransform(RandomTransform):
@@ -251,7 +251,7 @@ class RandomResizedCropGPU(GeometricTransform):
     ) -> None:
         super().__init__(1.0, size, mode, pad_mode, align_corners, batch)
         self.min_scale, self.max_scale = check_range("min_scale", "max_scale", min_scale, max_scale)
-        self.ratio, self.valid_scale = check_range("ratio[0]", "ratio[1]", *ratio), valid_scale
+        self.ratio, self.valid_scale = check_ratio(ratio), valid_scale
 
     def matrices(self, n: int, size: tuple[int, int], rng: torch.Generator) -> Tensor:
         height, width = size

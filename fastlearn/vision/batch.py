@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastlearn.data.transform import Batch, BatchTransform
 from fastlearn.errors import ConfigError
-from fastlearn.options import checked_number, named_options
+from fastlearn.options import checked_number, found, named_options
 
 Draw = float | Sequence[float] | Callable[[int], Tensor] | None
 Stats = tuple[Sequence[float], Sequence[float]]
@@ -60,7 +60,7 @@ class Normalize(BatchTransform):
 
     @named_options
     def __init__(self, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> None:
-        self.mean, self.std = (torch.as_tensor(stat, dtype=torch.float32).reshape(-1).cpu() for stat in (mean, std))
+        self.mean, self.std = _stats(mean, "mean"), _stats(std, "std")
         if len(self.mean) != len(self.std) or not bool((self.std > 0).all()):
             raise ConfigError(
                 f"Normalize(mean={self.mean.tolist()}, std={self.std.tolist()}): expected as many standard deviations "
@@ -107,6 +107,16 @@ class Normalize(BatchTransform):
     def __repr__(self) -> str:
         stats = (", ".join(f"{value:.3g}" for value in stat.tolist()) for stat in (self.mean, self.std))
         return "Normalize(mean=[{}], std=[{}])".format(*stats)
+
+
+def _stats(given: Any, name: str) -> Tensor:
+    try:
+        return torch.as_tensor(given, dtype=torch.float32).reshape(-1).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"{name} is a list with one number a channel, not {found(given)}. Type "
+            "Normalize.from_stats(*imagenet_stats)."
+        ) from error
 
 
 class RandomTransform(BatchTransform):

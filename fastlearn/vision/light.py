@@ -203,12 +203,12 @@ class RandomErasing(RandomTransform):
         numbers = (("sl", sl, 0), ("sh", sh, 0.3), ("min_aspect", min_aspect, 0.3), ("max_count", max_count, 1))
         for name, value, usual in numbers:
             checked_number(value, name, usual)
-        if not 0 <= sl <= sh <= 1 or not 0 < min_aspect <= 1 or max_count < 1:
+        if not 0 <= sl <= sh <= 1 or not 0 < min_aspect <= 1 or max_count < 1 or max_count % 1:
             raise ConfigError(
                 f"RandomErasing(sl={sl}, sh={sh}, min_aspect={min_aspect}, max_count={max_count}): expected "
-                "0 <= sl <= sh <= 1, 0 < min_aspect <= 1 and max_count >= 1."
+                "0 <= sl <= sh <= 1, 0 < min_aspect <= 1 and a whole max_count >= 1."
             )
-        self.sl, self.sh, self.min_aspect, self.max_count = sl, sh, min_aspect, max_count
+        self.sl, self.sh, self.min_aspect, self.max_count = sl, sh, min_aspect, int(max_count)
 
     def __call__(self, batch: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> Batch:
         picture = next((part for part, kind in zip(batch, kinds, strict=True) if kind == "image"), None)

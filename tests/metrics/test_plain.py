@@ -109,3 +109,9 @@ def test_several_labels(name):
 @pytest.mark.parametrize("name", REGRESSION)
 def test_numbers(name):
     assert_metric_is(*REGRESSION[name], NUMBERS, TRUE)
+
+
+def test_a_threshold_may_be_one_of_a_tensor_s_numbers():
+    inp, targ = torch.tensor([[2.0, -2.0, -1.0]]), torch.tensor([[1, 0, 1]])
+    values = [m.accuracy_multi(inp, targ, thresh=thresh).item() for thresh in torch.tensor([0.2, 0.5])]
+    assert values == [1.0, pytest.approx(2 / 3)]
