@@ -137,8 +137,8 @@ from number_loaders import KEY, loader
 
 if __name__ == "__main__":
     dl = loader([-5] * 4000, num_workers=1, workers="process")
-    print("starting", flush=True)
     try:
+        print("starting", flush=True)
         list(dl.batches(KEY))
     except KeyboardInterrupt:
         print("interrupted", flush=True)
