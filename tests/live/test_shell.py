@@ -85,12 +85,14 @@ class Client:
         return message
 
     def publishes(self, kind: str, parent: str | None = None, **content: Any) -> None:
-        """Wait until the kernel has published this."""
+        """Wait until the kernel has published this; a `text` may have come in pieces, or with other text."""
+        text = content.pop("text", "")
         while True:
             message = self.client.get_iopub_msg(timeout=TIMEOUT_S)
             self.published.append(message)
-            of_parent = parent is None or message["parent_header"].get("msg_id") == parent
-            if message["msg_type"] == kind and of_parent and content.items() <= message["content"].items():
+            about = message["parent_header"].get("msg_id")
+            fits = message["msg_type"] == kind and about == (parent or about)
+            if fits and content.items() <= message["content"].items() and text in self.text(about):
                 return
 
     def idle(self, request: str) -> None:
