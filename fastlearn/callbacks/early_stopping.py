@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastlearn.callbacks.say import say
 from fastlearn.callbacks.tracker import Compare, TrackerCallback, check_patience, finished_epoch
 from fastlearn.options import named_options
+from fastlearn.runtime.say import say
 
 if TYPE_CHECKING:
     from fastlearn.training.state import TrainState

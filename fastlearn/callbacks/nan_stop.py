@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from fastlearn.callbacks.diagnose import describe_fault
-from fastlearn.callbacks.say import say
 from fastlearn.errors import ConfigError, NonFiniteError
 from fastlearn.options import named_options
+from fastlearn.runtime.say import say
 from fastlearn.training.callback import Callback
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from fastlearn.callbacks.say import say
 from fastlearn.callbacks.tracker import Compare, TrackerCallback, check_patience, finished_epoch
 from fastlearn.errors import ConfigError
 from fastlearn.options import checked_number, named_options
+from fastlearn.runtime.say import say
 from fastlearn.training.hypers import get_hypers, set_hypers
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fastlearn.callbacks.say import say
 from fastlearn.callbacks.tracker import Compare, TrackerCallback, finished_epoch
 from fastlearn.errors import ConfigError
 from fastlearn.options import checked_flag, found, named_options
+from fastlearn.runtime.say import say
 from fastlearn.training.checkpoint import (
     checkpoint_path,
     fitting_weights,

@@ -22,11 +22,11 @@ from fastlearn.data.cache_folder import (
 from fastlearn.data.cache_folder import clear as clear
 from fastlearn.data.cache_folder import listing as listing
 from fastlearn.data.disk_cache import DiskCache as DiskCache
-from fastlearn.data.disk_cache import say
 from fastlearn.data.file_key import Key as Key
 from fastlearn.data.file_key import file_key as file_key
 from fastlearn.errors import ConfigError
 from fastlearn.options import found
+from fastlearn.runtime.say import say
 
 AUTO_PART = 0.25  # of the free memory that a cache takes unasked
 ASKED_PART = 0.75  # and at most, when it is asked for by name

@@ -25,6 +25,7 @@ from fastlearn.data.cache_folder import (
 from fastlearn.data.file_key import Key
 from fastlearn.data.shards import RECORD_BYTES, Index, Shard, Writer
 from fastlearn.runtime.disk import is_full
+from fastlearn.runtime.say import say
 
 GRANT = 64 << 20  # bytes written between two looks at the limit and the disk: a look lists all shards
 
@@ -175,11 +176,3 @@ _WAY_OUT = "Free some space there, or set the environment variable FASTLEARN_CAC
 
 def _arrived(root: Path, recipe: str, said: str) -> DiskCache:
     return DiskCache(root, recipe, silent=True, said=said)
-
-
-def say(text: str) -> None:
-    """Print a line for the reader; a closed or broken output does not stop a training."""
-    try:
-        print(text, flush=True)
-    except (OSError, ValueError, AttributeError):  # a broken pipe, a closed file, no stdout at all
-        return

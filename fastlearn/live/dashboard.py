@@ -15,9 +15,9 @@ from fastlearn.callbacks.progress import (
     finder_of,
     in_notebook,
 )
-from fastlearn.callbacks.say import say
 from fastlearn.live.shell import interrupt_waits
 from fastlearn.live.view import DashboardView
+from fastlearn.runtime.say import say
 from fastlearn.training.steering import Steering
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from torch import nn
 
 from fastlearn.callbacks import progress
 from fastlearn.callbacks.progress import ProgressCallback
-from fastlearn.callbacks.say import say
 from fastlearn.errors import ConfigError
+from fastlearn.runtime.say import say
 from fastlearn.training.callback import Callback
 from fastlearn.training.lr_find import LRFinder
 from fastlearn.training.recorder import Recorder

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-import torch
+from colour_folders import colour_learner
 from PIL import Image
 from torch import nn
 
@@ -42,15 +42,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def learner(dls):
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
-    return Learner(dls, network, loss_func=nn.CrossEntropyLoss() if dls.task is None else None, default_cbs=False)
-
-
 @pytest.fixture
 def learn(folder):
-    return learner(ImageDataLoaders.from_folder(folder, **OPTIONS, batch_tfms=aug_transforms()))
+    return colour_learner(ImageDataLoaders.from_folder(folder, **OPTIONS, batch_tfms=aug_transforms()))
 
 
 @pytest.fixture
@@ -259,7 +253,7 @@ def test_labels_from_elsewhere_are_not_moved_but_listed(folder):
     for file in get_image_files(folder / "train"):
         shutil.copy(file, flat / f"{file.parent.name}_{file.name}")
     dls = ImageDataLoaders.from_name_func(flat, get_image_files(flat), RegexLabeller(r"(.+)_"), **OPTIONS, seed=1)
-    cleaner = ImageClassifierCleaner(learner(dls))
+    cleaner = ImageClassifierCleaner(colour_learner(dls))
     cleaner.look("red", "train")
     cleaner.choose(0, "blue")
     cleaner.choose(1, "<Delete>")
@@ -273,7 +267,7 @@ def test_labels_from_elsewhere_are_not_moved_but_listed(folder):
 def test_labels_from_a_table_are_not_moved(folder):
     files = get_image_files(folder)
     dls = ImageDataLoaders.from_lists(folder, files, [file.parent.name for file in files], **OPTIONS, seed=1)
-    cleaner = ImageClassifierCleaner(learner(dls))
+    cleaner = ImageClassifierCleaner(colour_learner(dls))
     cleaner.choose(0, "red")
     with pytest.raises(ConfigError, match="does not come from the name of its folder"):
         cleaner.apply()
@@ -286,7 +280,7 @@ def test_any_function_that_reads_the_folder_will_do(folder):
         (ImageBlock, CategoryBlock), get_items=get_image_files, get_y=lambda path: path.parent.name, item_tfms=None
     )
     dls = block.dataloaders(folder / "train", num_workers=0, device="cpu", bs=2)
-    cleaner = ImageClassifierCleaner(learner(dls))
+    cleaner = ImageClassifierCleaner(colour_learner(dls))
     cleaner.look("red", "train")
     cleaner.choose(0, "blue")
     done = cleaner.apply()
@@ -297,7 +291,7 @@ def test_any_function_that_reads_the_folder_will_do(folder):
 def test_relative_files_stay_right_when_the_folder_changes(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     dls = ImageDataLoaders.from_folder(folder.name, **OPTIONS)
-    cleaner = ImageClassifierCleaner(learner(dls))
+    cleaner = ImageClassifierCleaner(colour_learner(dls))
     cleaner.choose(0, "<Delete>")
     cleaner.choose(1, "red")
     done = cleaner.apply()

@@ -2,11 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
-from colour_folders import FAST, make
-from torch import nn
+from colour_folders import FAST, colour_learner, make
 
-from fastlearn.learner import Learner
 from fastlearn.paths import Path
 from fastlearn.vision.augment import aug_transforms
 from fastlearn.vision.cleaner_losses import Judged, SplitLosses, Watched
@@ -32,10 +29,7 @@ def test_a_loss_that_is_no_number_comes_first_and_equal_ones_stay_in_order(odd):
 def learn(tmp_path):
     make(tmp_path / "train", 5)
     make(tmp_path / "valid", 2)
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
-    dls = ImageDataLoaders.from_folder(tmp_path, **FAST, batch_tfms=aug_transforms())
-    return Learner(dls, network, default_cbs=False)
+    return colour_learner(ImageDataLoaders.from_folder(tmp_path, **FAST, batch_tfms=aug_transforms()))
 
 
 @pytest.mark.parametrize("k", [0, 1])

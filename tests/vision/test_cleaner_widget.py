@@ -6,14 +6,11 @@ import threading
 
 import numpy as np
 import pytest
-import torch
-from colour_folders import FAST, make
+from colour_folders import FAST, colour_learner, make
 from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
-from torch import nn
 from traitlets.config import Config
 
-from fastlearn.learner import Learner
 from fastlearn.vision import cleaner_widget
 from fastlearn.vision.cleaner import ImageClassifierCleaner
 from fastlearn.vision.cleaner_widget import CleanerWidget, a_cell_runs, still, thumbnail
@@ -24,11 +21,7 @@ from fastlearn.vision.data import ImageDataLoaders
 def cleaner(tmp_path):
     make(tmp_path / "train", 5)
     make(tmp_path / "valid", 2)
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
-    cleaner = ImageClassifierCleaner(
-        Learner(ImageDataLoaders.from_folder(tmp_path, **FAST), network, default_cbs=False)
-    )
+    cleaner = ImageClassifierCleaner(colour_learner(ImageDataLoaders.from_folder(tmp_path, **FAST)))
     cleaner.look("red", "valid")
     return cleaner
 

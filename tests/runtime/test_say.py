@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fastlearn.callbacks.say import say
+from fastlearn.runtime.say import say
 
 
 @pytest.mark.parametrize("tqdm_is_loaded", [True, False])
