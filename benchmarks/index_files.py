@@ -6,8 +6,8 @@ library may open the first sample to find its type; on a file system without har
 
 Every round measures both steps in fresh processes, since a process keeps its peak memory: `list` is the call that
 lists the images (`get_image_files`), `loaders` is `ImageDataLoaders.from_folder` with a random split of a fifth. Peak
-memory is that of the process over what it held after the imports. `scandir` is the shortest walk by hand, to plain
-strings.
+memory is that of the process over what it held after the imports; `loaders each` is the peak of `loaders` over that of
+the same step on a thousand files, a file. `scandir` is the shortest walk by hand, to plain strings.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ PIXEL = bytes.fromhex(
     "0000000a49444154789c636000000002000148afa4710000000049454e44ae426082"
 )
 LINKS_PER_FILE = 30_000  # ext4 allows 65,000
+FEW = 1000  # files of the folder whose memory stands for what does not grow with their number
+FEW_CLASSES = 10
 
 PROBE = """
 import gc, json, resource, sys, time
@@ -57,6 +59,8 @@ COUNT_LOADERS = "len(found.train_ds) + len(found.valid_ds)"
 
 def indexing(options: argparse.Namespace, imports: str, list_call: str, loaders_call: str | None) -> Round:
     """The round that runs both steps, each in a fresh process, and checks that no file is lost."""
+    if options.n <= FEW:
+        raise ValueError(f"--n {options.n}: expected more than {FEW} files, which memory is compared with.")
     code = {"list": PROBE.format(imports=imports, call=list_call, count="len(found)")}
     if loaders_call:
         code["loaders"] = PROBE.format(imports=imports, call=loaders_call, count=COUNT_LOADERS)
@@ -64,13 +68,23 @@ def indexing(options: argparse.Namespace, imports: str, list_call: str, loaders_
     def one_round() -> dict[str, float]:
         figures: dict[str, float] = {}
         for step, program in code.items():
-            found = run_fresh(program, str(options.folder))
-            if found["n"] != options.n:
-                raise RuntimeError(f"{step} found {found['n']} of {options.n} files.")
+            found = counted_run(step, program, options.folder, options.n)
             figures |= {f"{step} cpu": found["cpu"], f"{step} wall": found["wall"], f"{step} peak": found["mib"]}
+        if loaders_call:
+            few = counted_run("loaders", code["loaders"], few_files(options.folder), FEW)
+            grown_mib = figures["loaders peak"] - few["mib"]
+            figures["loaders each"] = grown_mib * 2**20 / (options.n - FEW)
         return figures
 
     return one_round
+
+
+def counted_run(step: str, program: str, folder: Path, n: int) -> dict[str, float]:
+    """The figures of a fresh process that must have found `n` files."""
+    found = run_fresh(program, str(folder))
+    if found["n"] != n:
+        raise RuntimeError(f"{step} found {found['n']} of {n} files.")
+    return found
 
 
 def scandir(options: argparse.Namespace) -> Round:
@@ -94,18 +108,28 @@ def make_folder(options: argparse.Namespace) -> Sequence[str]:
     """Make the files, and give the workers the option that names their folder."""
     options.folder = Path(tempfile.mkdtemp(prefix="fastlearn-index-", dir=options.dir))
     start = time.perf_counter()
-    source = options.folder
-    for index in range(options.n):
-        folder = options.folder / "images" / f"class_{index % options.classes:03}"
-        if index < options.classes:
+    options.root, options.folder = options.folder, options.folder / "images"
+    fill(options.folder, options.n, options.classes)
+    fill(few_files(options.folder), FEW, FEW_CLASSES)
+    print(f"Made {options.n:,} files in {time.perf_counter() - start:.0f} s")
+    return ["--folder", str(options.folder)]
+
+
+def few_files(folder: Path) -> Path:
+    """The folder of a thousand files beside that of a million."""
+    return folder.with_name("few")
+
+
+def fill(root: Path, n: int, classes: int) -> None:
+    source = root
+    for index in range(n):
+        folder = root / f"class_{index % classes:03}"
+        if index < classes:
             folder.mkdir(parents=True)
         if index % LINKS_PER_FILE == 0:
-            source = options.folder / f"source_{index}.png"
+            source = root.with_name(f"{root.name}_source_{index}.png")
             source.write_bytes(PIXEL)
-        link_or_copy(source, folder / f"{index // options.classes:05}.png")
-    print(f"Made {options.n:,} files in {time.perf_counter() - start:.0f} s")
-    options.root, options.folder = options.folder, options.folder / "images"
-    return ["--folder", str(options.folder)]
+        link_or_copy(source, folder / f"{index // classes:05}.png")
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -143,6 +167,7 @@ MEASURE = Measure(
         "loaders cpu": "s",
         "loaders wall": "s",
         "loaders peak": "MiB",
+        "loaders each": "B",
     },
     reference="fastai",
     rounds=3,

@@ -1,4 +1,4 @@
-"""The console command `fastlearn`: demo, train, predict, check.
+"""The console command `fastlearn`: demo, train, predict, check, cache.
 
 Exit codes: 0 all is well; 1 a picture could not be answered, or the check found errors; 2 the command cannot work as
 it was typed; 130 Ctrl-C; 143 SIGTERM. torch is imported only by a command that needs it, so `--help` is there at once.
@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_predict(commands)
     _add_check(commands)
+    _add_cache(commands)
     return parser
 
 
@@ -353,3 +354,35 @@ def _check(args: argparse.Namespace) -> int:
     report = check_folder(args.path, thorough=not args.quick, wrong_name="warn" if args.allow_wrong_names else "raise")
     print(report)
     return 0 if report.ok else 1
+
+
+# cache
+
+
+def _add_cache(commands: Any) -> None:
+    what = "Show or empty the disk cache of decoded and resized pictures."
+    more = "A cache is used where it has room, and its least recently used pictures make room by themselves."
+    parser = _command(commands, "cache", _cache, what, more)
+    parser.add_argument("action", choices=["ls", "clear"], help="ls: what is there; clear: remove what nobody uses now")
+
+
+def _cache(args: argparse.Namespace) -> int:
+    from fastlearn.data.cache_folder import cache_folder, clear, in_units, listing, shown, size_limit
+
+    folder = shown(cache_folder())
+    if args.action == "clear":
+        print(f"Freed {in_units(clear())} in {folder}.")
+        return 0
+    stored = listing()
+    for one in stored:
+        print(f"{in_units(one.n_bytes):>9}  {one.n_pictures:>9,} pictures  {_day(one.used)}  {one.recipe}")
+    total = in_units(sum(one.n_bytes for one in stored))
+    print(f"{folder}: {total} of at most {in_units(size_limit())} (FASTLEARN_CACHE_LIMIT).")
+    return 0
+
+
+def _day(seconds: float) -> str:
+    """The day of a moment, as 2026-03-01."""
+    import datetime
+
+    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d}" if seconds else "never used"

@@ -6,12 +6,15 @@ import mimetypes
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
+from operator import add, countOf, eq
+from operator import index as op_index
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from fastlearn.errors import DataError, near
-from fastlearn.lists import L
+from fastlearn.lists import L, positions
 
 
 class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class: PosixPath or WindowsPath
@@ -85,32 +88,51 @@ def siblings_like(path: str | os.PathLike[str]) -> str:
 class PathList(L[Path]):
     """An `L` of `Path`s that stores text and makes each `Path` when it is looked at.
 
-    A million path objects take more than a second and 400 MB to make; their names a tenth of that. Everything that
-    Python code sees of this list (items, slices, iteration, comparison) is `Path`; C code that looks inside a list
-    without asking it sees strings, which are paths too.
+    A million path objects take more than a second and 400 MB to make. A listing stores each file's bare name and the
+    number of its folder, a fifth of that, and puts them together on the way out; the first change to such a list
+    stores the whole texts instead. Everything that Python code sees of this list (items, slices, iteration,
+    comparison) is `Path`; C code that looks inside a list without asking it sees names: give it `list(paths.text)`.
     """
 
-    _known: tuple[np.ndarray, list[str]] | None = None
+    # With names stored: the number of each one's folder (int32), and the folders by number, with their separators.
+    _placed: tuple[np.ndarray, list[str]] | None = None
+    _known: tuple[np.ndarray, list[str]] | None = None  # what `folders` found in whole texts
 
     def __init__(self, paths: Iterable[str | os.PathLike[str]] = ()) -> None:
         texts: list[Any] = [os.fspath(path) for path in paths]
         list.__init__(self, texts)
 
     @classmethod
-    def of_text(cls, texts: list[str], folders: tuple[np.ndarray, list[str]] | None = None) -> PathList:
-        """A list of paths that are known to be strings, and perhaps their `folders`."""
+    def of_names(cls, names: list[str], numbers: np.ndarray, prefixes: list[str]) -> PathList:
+        """The paths `prefixes[number] + name`; a prefix ends with the separator, or is empty."""
         made = cls()
-        list.extend(made, texts)  # type: ignore[arg-type,misc]
-        made._known = folders
+        list.extend(made, names)  # type: ignore[arg-type,misc]
+        made._placed = numbers, prefixes
+        return made
+
+    @classmethod
+    def of_folders(cls, folders: Iterable[tuple[str, list[str]]]) -> PathList:
+        """The files of folders, each of which comes as its prefix (see `of_names`) and the names of its files."""
+        made, prefixes, counts = cls(), [], []
+        for prefix, names in folders:
+            list.extend(made, names)  # type: ignore[arg-type,misc]
+            prefixes.append(prefix)
+            counts.append(len(names))
+        made._placed = np.repeat(np.arange(len(prefixes), dtype=np.int32), counts), prefixes
         return made
 
     @property
     def text(self) -> Iterator[str]:
         """The paths as strings, without making path objects."""
-        return list.__iter__(self)
+        if self._placed is None:
+            return list.__iter__(self)  # type: ignore[return-value]
+        numbers, prefixes = self._placed
+        return map(add, map(prefixes.__getitem__, memoryview(numbers)), list.__iter__(self))  # type: ignore[arg-type]
 
     def folders(self) -> tuple[np.ndarray, list[str]]:
         """The number of each path's folder (int32), and the folders by number; kept until the list changes."""
+        if self._placed is not None:
+            return self._placed[0], [prefix[:-1] for prefix in self._placed[1]]
         if self._known is None:
             numbers: dict[str, int] = {}
             parents = [text.rpartition(os.sep)[0] for text in self.text]
@@ -118,40 +140,83 @@ class PathList(L[Path]):
             self._known = ids, list(numbers)
         return self._known
 
+    def _spell_out(self) -> None:
+        """Store whole texts, before a change; what is known of the folders no longer holds."""
+        if self._placed is not None:
+            texts: Any = list(self.text)
+            self._placed = None
+            list.__setitem__(self, slice(None), texts)
+        self._known = None
+
     def _new(self, items: Iterable[Any]) -> L[Any]:
         return PathList(items)
 
-    def _pick(self, chosen: Iterable[int]) -> PathList:
-        texts, positions = list(self.text), list(chosen)
-        known = None if self._known is None else (self._known[0][positions], self._known[1])
-        return PathList.of_text([texts[i] for i in positions], known)
+    def _pick(self, chosen: Any) -> PathList:
+        """The paths of a slice or of an array of positions."""
+        stored: Any
+        if isinstance(chosen, slice):
+            stored = list.__getitem__(self, chosen)
+        elif len(chosen) < len(self) // 8:
+            stored = [list.__getitem__(self, i) for i in chosen.tolist()]
+        else:  # an array of pointers picks without a Python number for each of a million positions
+            stored = np.fromiter(list.__iter__(self), object, len(self))[chosen].tolist()
+        made = PathList()
+        list.extend(made, stored)
+        made._placed, made._known = (
+            None if folders is None else (np.ascontiguousarray(folders[0][chosen]), folders[1])
+            for folders in (self._placed, self._known)
+        )
+        return made
 
     def __getitem__(self, index: Any) -> Any:
-        found = super().__getitem__(index)
-        return Path(found) if isinstance(found, str) else found
+        if isinstance(index, slice):
+            return self._pick(index)
+        if isinstance(index, np.ndarray) and index.ndim == 1 and np.issubdtype(index.dtype, np.integer):
+            return self._pick(index)
+        chosen = positions(index, len(self))
+        if chosen is not None:
+            return self._pick(np.array(chosen, dtype=np.intp))
+        at = int(index) if isinstance(index, (np.ndarray, torch.Tensor)) else index
+        stored: Any = list.__getitem__(self, at)
+        if self._placed is None:
+            return Path(stored)
+        numbers, prefixes = self._placed
+        return Path(prefixes[numbers[op_index(at)]] + stored)
 
     def __iter__(self) -> Iterator[Path]:
-        return map(Path, list.__iter__(self))
+        return map(Path, self.text)
 
     def __reversed__(self) -> Iterator[Path]:
-        return map(Path, list.__reversed__(self))
+        return map(Path, reversed(list(self.text)))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._known = None
+        self._spell_out()
         list.__setitem__(self, index, [os.fspath(v) for v in value] if isinstance(index, slice) else os.fspath(value))
 
     def __contains__(self, path: object) -> bool:
-        return isinstance(path, (str, os.PathLike)) and list.__contains__(self, os.fspath(path))
+        return isinstance(path, (str, os.PathLike)) and os.fspath(path) in self.text
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, PathList):
-            return list.__eq__(self, other)
+            return len(self) == len(other) and all(map(eq, self.text, other.text))
         if not isinstance(other, list) or len(self) != len(other):
             return False
         return all(a == b for a, b in zip(self, other, strict=True))
 
     def __ne__(self, other: object) -> bool:
         return not self == other
+
+    def __lt__(self, other: Any) -> bool:
+        return list(self) < list(other)
+
+    def __le__(self, other: Any) -> bool:
+        return list(self) <= list(other)
+
+    def __gt__(self, other: Any) -> bool:
+        return list(self) > list(other)
+
+    def __ge__(self, other: Any) -> bool:
+        return list(self) >= list(other)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -162,58 +227,68 @@ class PathList(L[Path]):
         self.extend(other)
         return self
 
+    def __rmul__(self, times: Any) -> L[Any]:
+        return self * times
+
+    def __imul__(self, times: Any) -> PathList:  # type: ignore[misc,override]
+        self._spell_out()
+        list.__imul__(self, times)
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return PathList, (list(self.text),)
+        if self._placed is None:
+            return PathList, (list(self.text),)
+        return PathList.of_names, (list(list.__iter__(self)), *self._placed)
 
     def __delitem__(self, index: Any) -> None:
-        self._known = None
+        self._spell_out()
         list.__delitem__(self, index)
 
     def reverse(self) -> None:
         """Turn the list round in place."""
-        self._known = None
+        self._spell_out()
         list.reverse(self)
 
     def clear(self) -> None:
         """Remove all paths."""
-        self._known = None
+        self._spell_out()
         list.clear(self)
 
     def append(self, path: Any) -> None:
         """Add one path (a string or a path object)."""
-        self._known = None
+        self._spell_out()
         list.append(self, os.fspath(path))
 
     def extend(self, paths: Iterable[Any]) -> None:
         """Add several paths."""
-        self._known = None
-        texts: Any = paths.text if isinstance(paths, PathList) else [os.fspath(path) for path in paths]
+        texts: Any = list(paths.text) if isinstance(paths, PathList) else [os.fspath(path) for path in paths]
+        self._spell_out()
         list.extend(self, texts)
 
     def insert(self, index: Any, path: Any) -> None:
         """Put one path at a position."""
-        self._known = None
+        self._spell_out()
         list.insert(self, index, os.fspath(path))
 
     def pop(self, index: Any = -1) -> Path:
         """Remove a path and return it."""
-        self._known = None
+        self._spell_out()
         return Path(list.pop(self, index))
 
     def remove(self, path: Any) -> None:
         """Remove the first path equal to this one."""
-        self._known = None
+        self._spell_out()
         list.remove(self, os.fspath(path))
 
     def index(self, path: Any, *bounds: Any) -> int:
         """The position of a path."""
-        return list.index(self, os.fspath(path), *bounds)
+        return list(self.text).index(os.fspath(path), *bounds)
 
     def count(self, path: Any) -> int:
         """How often a path comes."""
-        return list.count(self, os.fspath(path))
+        return countOf(self.text, os.fspath(path))
 
     def sort(self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
         """Sort in place, by `key` of each `Path`, or by the text of the paths."""
-        self._known = None
+        self._spell_out()
         list.sort(self, key=None if key is None else lambda text: key(Path(text)), reverse=reverse)

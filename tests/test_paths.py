@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pathlib
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from fastlearn.errors import DataError
 from fastlearn.lists import L
@@ -93,6 +96,106 @@ def test_pathlist_folders_follow_changes() -> None:
     assert [names[i] for i in ids] == [os.path.dirname(p) for p in paths]
     paths.clear()
     assert not paths and paths.folders()[1] == []
+
+
+TEXTS = ["d/a.png", "d/b.png", "e/c.png", "x"]
+
+
+def listed() -> PathList:
+    """The paths of TEXTS, with names and folders stored apart."""
+    return PathList.of_names(["a.png", "b.png", "c.png", "x"], np.array([0, 0, 1, 2], np.int32), ["d/", "e/", ""])
+
+
+def test_names_apart_from_folders_read_like_whole_texts() -> None:
+    paths, whole = listed(), PathList(TEXTS)
+    assert list(paths.text) == TEXTS and paths == whole and whole == paths and paths == [Path(t) for t in TEXTS]
+    assert [*reversed(paths)] == [*reversed(whole)] and paths[-1] == Path("x") and paths[np.int64(2)] == whole[2]
+    assert paths[torch.tensor(1)] == paths[np.array(1)] == whole[1]
+    for chosen in (slice(1, None), slice(None, None, -2), [2, 0], np.array([3, -4]), [True, False, False, True], []):
+        picked = paths[chosen]
+        assert type(picked) is PathList and picked == whole[chosen]
+        ids, folders = picked.folders()
+        assert [folders[i] for i in ids] == [os.path.dirname(text) for text in picked.text]
+    assert "e/c.png" in paths and "c.png" not in paths and 3 not in paths
+    assert paths.index("d/b.png") == 1 and paths.count(Path("e/c.png")) == 1 and paths.count("c.png") == 0
+    assert paths + ["y"] == whole + ["y"] and paths + paths == whole + whole and 2 * paths == paths * 2 == [*whole] * 2
+    assert paths != listed()[:3] and paths != PathList(["d/a.png", "d/b.png", "d/c.png", "x"])
+    with pytest.raises(ValueError, match="not in list"):
+        paths.index("c.png")
+    with pytest.raises(IndexError):
+        paths[4]
+
+
+def test_a_few_of_many_and_many_of_many() -> None:
+    many = PathList.of_folders((f"{folder}/", [f"{i}.png" for i in range(10)]) for folder in "abc")
+    texts = list(many.text)
+    for chosen in (np.array([29, -30]), np.arange(30)[::-1], [7]):
+        assert list(many[chosen].text) == [texts[i] for i in chosen] == [str(path) for path in many[chosen]]
+        ids, folders = many[chosen].folders()
+        assert [folders[i] for i in ids] == [str(path.parent) for path in many[chosen]]
+    for outside in (np.array([30]), np.full(20, -31)):
+        with pytest.raises(IndexError):
+            many[outside]
+
+
+def test_paths_are_ordered_by_their_folders_too() -> None:
+    first = PathList.of_names(["b"], np.zeros(1, np.int32), ["d/"])
+    second = PathList.of_names(["a"], np.zeros(1, np.int32), ["e/"])
+    assert first < second and first <= second and second > first and second >= first
+
+
+def test_names_apart_from_folders_survive_copies() -> None:
+    for made in (pickle.loads(pickle.dumps(listed())), copy.copy(listed()), copy.deepcopy(listed()), listed().copy()):
+        assert type(made) is PathList and list(made.text) == TEXTS
+        made.append("y/z")
+        assert list(made.text) == [*TEXTS, "y/z"] and len(listed()) == 4
+    assert np.array(listed(), dtype=object).tolist() == [*listed()]
+    assert pd.Series(listed()).tolist() == [*listed()] and pd.DataFrame({"file": listed()})["file"][2] == Path(TEXTS[2])
+
+
+def change_item(paths: PathList) -> None:
+    paths[1] = "new/item"
+
+
+def change_slice(paths: PathList) -> None:
+    paths[1:3] = [Path("new/1"), "new/2", "3"]
+
+
+def delete(paths: PathList) -> None:
+    del paths[0]
+
+
+def repeat(paths: PathList) -> None:
+    paths *= 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_item,
+        change_slice,
+        delete,
+        repeat,
+        PathList.reverse,
+        PathList.clear,
+        PathList.pop,
+        lambda paths: paths.append("new/z"),
+        lambda paths: paths.extend(["new/z", Path("w")]),
+        lambda paths: paths.extend(paths),
+        lambda paths: paths.insert(1, "new/z"),
+        lambda paths: paths.remove("e/c.png"),
+        lambda paths: paths.sort(reverse=True),
+        lambda paths: paths.sort(key=lambda path: path.name, reverse=True),
+    ],
+)
+def test_changes_to_names_apart_from_folders(change: Callable[[PathList], object]) -> None:
+    paths, whole = listed(), PathList(TEXTS)
+    for one in (paths, whole):
+        one.folders()  # what a list knew of its folders before a change must not outlive it
+        change(one)
+    assert list(paths.text) == list(whole.text) and paths == whole
+    ids, folders = paths.folders()
+    assert [folders[i] for i in ids] == [os.path.dirname(text) for text in paths.text]
 
 
 def test_unlink_by_map(tmp_path: pathlib.Path) -> None:

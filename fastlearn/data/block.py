@@ -27,6 +27,7 @@ from fastlearn.paths import PathList, printable
 if TYPE_CHECKING:
     import torch
 
+    from fastlearn.data.cache import CacheKind
     from fastlearn.data.dataloaders import DataLoaders
     from fastlearn.data.files import StrPath
     from fastlearn.data.loaders import Workers
@@ -177,9 +178,10 @@ class DataBlock:
         shuffle: bool = True,
         drop_last: bool | None = None,
         num_workers: int | None = None,
-        workers: Workers = "thread",
+        workers: Workers = "auto",
         weights: Any = None,
         seed: int | None = None,
+        cache: CacheKind = "auto",
     ) -> DataLoaders:
         """The loaders of all sides; the options are those of `DataLoaders.from_dsets`.
 
@@ -198,6 +200,7 @@ class DataBlock:
             workers=workers,
             weights=weights,
             seed=seed,
+            cache=cache,
         )
 
     @named_options
@@ -214,8 +217,9 @@ class DataBlock:
         shuffle: bool = True,
         drop_last: bool | None = None,
         num_workers: int | None = None,
-        workers: Workers = "thread",
+        workers: Workers = "auto",
         seed: int | None = None,
+        cache: CacheKind = "auto",
     ) -> DataLoaders:
         """Loaders whose training side draws items with these weights: one an item, or "balanced" for equal classes."""
         return self.dataloaders(
@@ -231,6 +235,7 @@ class DataBlock:
             workers=workers,
             weights=wgts,
             seed=seed,
+            cache=cache,
         )
 
     @named_options

@@ -103,12 +103,18 @@ def _arrived(said: str) -> MemoryCache:
     return empty
 
 
-Kind = Literal["auto", "disk", "memory"] | bool
+CacheKind = Literal["auto", "disk", "memory"] | bool
 _KINDS = ("auto", "disk", "memory")
 
 
+def check_kind(kind: Any) -> None:
+    """Raise ConfigError unless `kind` names a kind of cache, or none."""
+    if not isinstance(kind, bool) and not (isinstance(kind, str) and kind in _KINDS):
+        raise ConfigError(f"cache={found(kind)}: expected 'auto', 'disk', 'memory', True or False.")
+
+
 def open_cache(
-    kind: Kind,
+    kind: CacheKind,
     *,
     recipe: str,
     n_items: int,
@@ -121,10 +127,9 @@ def open_cache(
     "auto" (or True) takes the memory when the pictures fit a quarter of what is free there and no worker `processes`
     read; else the disk when they fit it and the limit of `size_limit`; else none, and says so. Raises ConfigError.
     """
+    check_kind(kind)
     if kind is False:
         return None
-    if kind is not True and kind not in _KINDS:
-        raise ConfigError(f"cache={found(kind)}: expected 'auto', 'disk', 'memory', True or False.")
     if kind == "memory" and processes:
         raise ConfigError(
             "cache='memory' cannot be shared with worker processes. Type cache='disk', or workers='thread'."

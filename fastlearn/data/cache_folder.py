@@ -186,7 +186,9 @@ def free_on_disk(folder: Path) -> int | None:
 
 
 def in_units(n_bytes: float) -> str:
-    """A number of bytes for a reader: `79 MB`, `13.2 GB`."""
+    """A number of bytes for a reader: `40 kB`, `79 MB`, `13.2 GB`."""
+    if n_bytes < 1e6:
+        return f"{n_bytes / 1e3:.0f} kB" if n_bytes >= 1e3 else f"{n_bytes:.0f} bytes"
     if n_bytes >= 1e9:
         return f"{n_bytes / 1e9:,.1f} GB"
     return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 1e7 else f"{n_bytes / 1e6:.1f} MB"

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from fastlearn.data.cache import CacheKind
+from fastlearn.data.choose_workers import has_own_code
+from fastlearn.data.fixed import cache_pictures
 from fastlearn.data.foreign import ForeignLoader
 from fastlearn.data.loaders import DataLoader, Workers, checked_bs
 from fastlearn.data.samples import as_weights
@@ -64,13 +67,16 @@ class DataLoaders:
         shuffle: bool = True,
         drop_last: bool | None = None,
         num_workers: int | None = None,
-        workers: Workers = "thread",
+        workers: Workers = "auto",
         weights: Any = None,
         seed: int | None = None,
+        cache: CacheKind = "auto",
     ) -> DataLoaders:
         """Loaders of data sets: the first is shuffled, transformed at random, and drops its last partial batch.
 
         `bs` is 64 unless given, or the whole training set where that is smaller; `val_bs` is `bs` unless given.
+        `cache` keeps decoded and resized pictures, so that the second epoch decodes nothing: "memory", "disk" (for the
+        next session too), False, or "auto", which takes the first that has room and says so. No pixel depends on it.
 
         Raises DataError without training samples.
 
@@ -108,6 +114,8 @@ class DataLoaders:
             )
             for dataset in ds[1:]
         ]
+        may_send = workers == "process" or (workers == "auto" and cache != "memory" and has_own_code(ds[0]))
+        cache_pictures(ds, cache, may_send)
         return cls(train, *others, path=path, device=device)
 
     # What there is

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from fastlearn.data.fixed import fixed_parts
 from fastlearn.data.label import call_getter, describe, item_at, read_all, select
 from fastlearn.data.transform import ItemTransform, as_item_tfm
 from fastlearn.errors import DataError, FastlearnError, ImageError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from fastlearn.data.block import TransformBlock
+    from fastlearn.data.cache import Cache, CacheKind
     from fastlearn.data.dataloaders import DataLoaders
     from fastlearn.data.files import StrPath
     from fastlearn.data.loaders import Workers
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "valid", "test"]
 Getter = Callable[[Any], Any]
-_TIED = {"mask", "points"}
 _WAYS_OUT = (
     'Mend or delete it, or leave out all such files: ImageDataLoaders.from_folder(path, on_error="skip"); dls.check() '
     "decodes every file and names them."
@@ -82,6 +83,9 @@ class ItemDataset:
         self.trained_on = trained_on
         self.raw = tuple(RawValues(self, part) for part in range(len(self.blocks)))
         self.files_checked = False  # by the learner, before its first batch
+        self.fixed_parts = fixed_parts(self.blocks, self.item_tfms)
+        self._may_be_cut = self.kinds.count("image") == len(self.item_tfms) == 1
+        self.cache: Cache | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -111,9 +115,30 @@ class ItemDataset:
 
     def transformed(self, i: int, rng: np.random.Generator, train: bool) -> tuple[Any, ...]:
         """The objects of item `i`, after the item transforms."""
-        # A mask or points must be moved with their picture, by the transform itself.
-        fixed = None if not self.item_tfms or _TIED & set(self.kinds) else self.item_tfms[0].fixed
-        parts = tuple(self._create(i, part, fixed) for part in range(len(self.blocks)))
+        return self._transformed(i, rng, train, self._all_pixels(i))
+
+    def sample(self, i: int, rng: np.random.Generator, train: bool) -> tuple[Any, ...]:
+        """The parts of item `i` as arrays, ready to be stacked; they may be views of what a cache keeps."""
+        pixels = self._all_pixels(i)
+        if self._may_be_cut and (parts := self._cut(i, rng, train, pixels)) is not None:
+            return parts
+        parts = self._transformed(i, rng, train, pixels)
+        try:
+            return tuple(block.encode(part) for block, part in zip(self.blocks, parts, strict=True))
+        except Exception as error:
+            raise self._named(error, i, "Encoding") from error
+
+    def _all_pixels(self, i: int) -> Sequence[np.ndarray | None]:
+        """The pictures among the parts of item `i`, at the size that the first item transform has fixed."""
+        return [None if fixed is None else self._pixels(i, part) for part, fixed in enumerate(self.fixed_parts)]
+
+    def _transformed(
+        self, i: int, rng: np.random.Generator, train: bool, pixels: Sequence[np.ndarray | None]
+    ) -> tuple[Any, ...]:
+        parts = tuple(
+            self._create(i, part) if found is None else self.blocks[part].from_pixels(found)
+            for part, found in enumerate(pixels)
+        )
         for tfm in self.item_tfms:
             try:
                 parts = tfm(parts, self.kinds, rng, train)
@@ -121,13 +146,17 @@ class ItemDataset:
                 raise self._named(error, i, f"The item transform {tfm!r}") from error
         return parts
 
-    def sample(self, i: int, rng: np.random.Generator, train: bool) -> tuple[Any, ...]:
-        """The parts of item `i` as arrays, ready to be stacked."""
-        parts = self.transformed(i, rng, train)
-        try:
-            return tuple(block.encode(part) for block, part in zip(self.blocks, parts, strict=True))
-        except Exception as error:
-            raise self._named(error, i, "Encoding") from error
+    def _cut(
+        self, i: int, rng: np.random.Generator, train: bool, pixels: Sequence[np.ndarray | None]
+    ) -> tuple[Any, ...] | None:
+        """The sample where the one item transform only cuts a window out of the one picture: no object is made."""
+        part = self.kinds.index("image")
+        picture = pixels[part]
+        window = None if picture is None else self.item_tfms[0].cut(picture, rng, train)
+        if window is None:
+            return None
+        others = (block.encode(self._create(i, p)) if p != part else window for p, block in enumerate(self.blocks))
+        return tuple(others)
 
     def source(self, i: int) -> str:
         """The file or row of item `i`, for error messages."""
@@ -172,10 +201,26 @@ class ItemDataset:
             trained_on=changed.trained_on,
         )
 
-    def _create(self, i: int, part: int, fixed: Any = None) -> Any:
+    def use_cache(self, cache: Cache | None, recipe: str) -> None:
+        """Keep the pictures made by `recipe` in `cache` from now on, or in none."""
+        self.cache = cache
+        for part in self.fixed_parts:
+            if part is not None:
+                part.cache = cache if part.recipe == recipe else None
+
+    def _pixels(self, i: int, part: int) -> np.ndarray:
+        """A picture at the size that the first item transform has fixed."""
+        fixed, raw = self.fixed_parts[part], self.raw[part][i]
+        assert fixed is not None
+        try:
+            return fixed.pixels(raw)
+        except Exception as error:
+            raise self._named(error, i, f"{fixed.block!r}") from error
+
+    def _create(self, i: int, part: int) -> Any:
         raw, block = self.raw[part][i], self.blocks[part]
         try:
-            return block.create(raw) if fixed is None else block.create_fixed(raw, fixed)
+            return block.create(raw)
         except Exception as error:
             raise self._named(error, i, f"{block!r}") from error
 
@@ -262,9 +307,10 @@ class Datasets:
         shuffle: bool = True,
         drop_last: bool | None = None,
         num_workers: int | None = None,
-        workers: Workers = "thread",
+        workers: Workers = "auto",
         weights: Any = None,
         seed: int | None = None,
+        cache: CacheKind = "auto",
     ) -> DataLoaders:
         """Loaders of all sides; the options are those of `DataLoaders.from_dsets`.
 
@@ -285,6 +331,7 @@ class Datasets:
             workers=workers,
             weights=train_weights(weights, len(self.items), self.splits[0]),
             seed=seed,
+            cache=cache,
         )
 
     def __repr__(self) -> str:

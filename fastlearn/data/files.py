@@ -6,12 +6,10 @@ import mimetypes
 import os
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-
-import numpy as np
 
 from fastlearn.errors import ConfigError, DataError
 from fastlearn.options import checked_flag, checked_list, checked_path, found, named_options
@@ -53,7 +51,7 @@ def get_files(
     root = os.fspath(path)
     if "\0" in root:
         raise DataError(f"No folder can be called {root!r}: it holds a zero byte.")
-    listed = _walk(root, endings, recurse, chosen, followlinks)
+    listed = PathList.of_folders(_walk(root, endings, recurse, chosen, followlinks))
     if not len(listed):
         raise DataError(_nothing_found(root, endings, recurse, chosen))
     return listed
@@ -112,20 +110,15 @@ def _texts(given: Any, name: str, what: str) -> frozenset[str]:
 
 def _walk(
     root: str, endings: frozenset[str] | None, recurse: bool, chosen: frozenset[str], followlinks: bool
-) -> PathList:
-    """Depth first, each folder's files before its sub-folders, all sorted."""
-    found: list[str] = []
-    folders: list[str] = []
-    counts: list[int] = []
+) -> Iterator[tuple[str, list[str]]]:
+    """Each folder with the names of its files: depth first, files before sub-folders, all sorted."""
     todo: list[tuple[str, tuple[str, ...]]] = [(root, ())]  # a folder, and the real folders whose links led there
     while todo:
         folder, hops = todo.pop()
         names, subfolders, links = _list_folder(folder, endings)
         prefix = os.path.join(folder, "")
         if not (folder is root and chosen and "." not in chosen):
-            found += [prefix + name for name in names]
-            folders.append(prefix[:-1])
-            counts.append(len(names))
+            yield prefix, names
         if not recurse:
             break
         below = [(prefix + name, hops) for name in subfolders if name[0] != "."]
@@ -135,7 +128,6 @@ def _walk(
             below = [entry for entry in below if os.path.basename(entry[0]) in chosen]
         below.sort(reverse=True)
         todo += below
-    return PathList.of_text(found, (np.repeat(np.arange(len(folders), dtype=np.int32), counts), folders))
 
 
 def _list_folder(folder: str, endings: frozenset[str] | None) -> tuple[list[str], list[str], list[str]]:
@@ -144,9 +136,10 @@ def _list_folder(folder: str, endings: frozenset[str] | None) -> tuple[list[str]
         if endings is not None and os.stat(folder).st_nlink == 2:
             # Two links mean no sub-folder, on file systems that count them; when every name is that of a wanted file,
             # no entry need be looked at.
-            names = sorted(os.listdir(folder))
-            kept = _keep(names, endings)
-            if len(kept) == len(names):
+            names = os.listdir(folder)
+            names.sort()
+            n_there, kept = len(names), _keep(names, endings)
+            if len(kept) == n_there:
                 return kept, [], []
         with os.scandir(folder) as listed:
             entries = list(listed)
@@ -186,18 +179,26 @@ def _quick_endings(endings: frozenset[str]) -> frozenset[str]:
 
 
 def _keep(names: list[str], endings: frozenset[str] | None) -> list[str]:
-    """The sorted names that are not hidden and have a wanted ending."""
-    names = names[: bisect_left(names, ".")] + names[bisect_left(names, "/") :]  # "/" comes right after "."
-    if endings is None:
+    """The sorted names that are not hidden and have a wanted ending; the hidden ones are taken out of `names`."""
+    del names[bisect_left(names, ".") : bisect_left(names, "/")]  # "/" comes right after "."
+    if endings is None or _alike(names, endings):
         return names
     quick = _quick_endings(endings)
     return [name for name in names if name[-4:] in quick or name[name.rfind(".") :].lower() in endings]
 
 
+def _alike(names: list[str], endings: frozenset[str]) -> bool:
+    """Whether all names have the ending of the last, and it is wanted: one search answers for the whole folder."""
+    if not names:
+        return True
+    ending = names[-1][names[-1].rfind(".") :]
+    return ending.lower() in endings and "\0".join(names).count(ending + "\0") == len(names) - 1
+
+
 def _nothing_found(root: str, endings: frozenset[str] | None, recurse: bool, chosen: frozenset[str]) -> str:
     """Why the list is empty: what is there instead, counted by ending."""
     shown = printable(root)
-    there = _walk(root, None, recurse, frozenset(), True)
+    there = PathList.of_folders(_walk(root, None, recurse, frozenset(), True))
     missing = sorted(chosen - set(os.listdir(root)) - {"."})
     what = "images" if endings == image_extensions else f"{', '.join(sorted(endings))} files" if endings else "files"
     if missing:

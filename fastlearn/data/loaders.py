@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from fastlearn.data.choose_workers import choose_workers
 from fastlearn.data.samples import sample_weights
 from fastlearn.data.transform import Batch, BatchPipeline
 from fastlearn.data.workers import Job, Reader, read_here, read_in_processes, read_in_threads
@@ -18,7 +19,7 @@ from fastlearn.options import checked_flag, checked_function, found, named_optio
 from fastlearn.runtime.device import as_device, to_cpu, to_device
 from fastlearn.runtime.seed import RunKey, check_seed, numpy_rng, torch_rng
 
-Workers = Literal["thread", "process"]
+Workers = Literal["auto", "thread", "process"]
 DEFAULT_BS = 64
 MOST_WORKERS = 8
 OPTIONS = (
@@ -65,9 +66,10 @@ class DataLoader:
 
     `bs` is 64 unless given, or the whole set where that is smaller. Data sets with a `sample` method (see
     `ItemDataset`) give arrays that are stacked; others go through torch's collation, or `collate`, and are read in
-    this thread unless `num_workers` says otherwise, because they may not be safe to share. `weights`, one an item or
-    "balanced", draws items with replacement. `train` turns random changes on. Raises `ConfigError` for options that
-    cannot work, such as a `bs` of 0 or, where batches are shuffled, one larger than the set.
+    this thread unless `num_workers` says otherwise, because they may not be safe to share. `workers` is "thread",
+    "process", or "auto": threads, unless an item transform of one's own is seen to hold Python's lock. `weights`, one
+    an item or "balanced", draws items with replacement. `train` turns random changes on. Raises `ConfigError` for
+    options that cannot work, such as a `bs` of 0 or, where batches are shuffled, one larger than the set.
 
     >>> loader = DataLoader(dataset, bs=32, shuffle=True)
     >>> inputs, targets = loader.one_batch()
@@ -82,7 +84,7 @@ class DataLoader:
         *,
         drop_last: bool = False,
         num_workers: int | None = None,
-        workers: Workers = "thread",
+        workers: Workers = "auto",
         weights: Any = None,
         device: torch.device | str | None = None,
         after_batch: BatchPipeline | None = None,
@@ -109,7 +111,7 @@ class DataLoader:
         self.bs = checked_bs(bs if bs is not None else batch_size, len(dataset), shuffle or train)
         self.ours = hasattr(dataset, "sample")
         self.num_workers = _checked_workers(num_workers, workers, self.ours)
-        self.workers = workers
+        self.workers: str = workers
         self.weights = None if weights is None else sample_weights(weights, dataset)
         self.device = as_device(device)
         self.collate = None if collate is None else checked_function(collate, "collate")
@@ -156,6 +158,8 @@ class DataLoader:
         leave the loop that holds it) to end the workers before the end.
         """
         order, bs = self.order(key), self.bs
+        if (cache := getattr(self.dataset, "cache", None)) is not None:
+            cache.refresh()
         numbers = range(start, len(self))
         jobs = (Job(key, i * bs, tuple(order[i * bs : (i + 1) * bs].tolist())) for i in numbers)
         with closing(self._read(jobs, len(numbers))) as stream:  # type: ignore[type-var]
@@ -185,9 +189,15 @@ class DataLoader:
         reader = Reader(self.dataset, self.train, by_position or self.weights is not None, self.collate, pin)
         if self.num_workers == 0 or not n_batches:
             return read_here(reader, jobs)
-        if self.workers == "process" and n_batches > 1:
+        if n_batches > 1 and self._workers_for(reader) == "process":
             return read_in_processes(reader, jobs, min(self.num_workers, n_batches))
         return read_in_threads(reader, jobs, self.num_workers, self.bs)
+
+    def _workers_for(self, reader: Reader) -> str:
+        """Threads or processes; of "auto", what the first whole pass has shown to be faster."""
+        if self.workers == "auto":
+            self.workers = choose_workers(reader, RunKey(self.seed, "look", 0), self.n, self.num_workers)
+        return self.workers
 
     def _finish(self, batch: Any, key: RunKey, i: int) -> Batch:
         batch = to_device(batch, self.device, non_blocking=self.device.type == "cuda")
@@ -301,8 +311,8 @@ def check_max_n(max_n: Any) -> None:
 
 
 def _checked_workers(num_workers: int | None, workers: str, ours: bool) -> int:
-    if not isinstance(workers, str) or workers not in ("thread", "process"):
-        raise ConfigError(f"workers={found(workers)}: choose 'thread' or 'process'.")
+    if not isinstance(workers, str) or workers not in ("auto", "thread", "process"):
+        raise ConfigError(f"workers={found(workers)}: choose 'auto', 'thread' or 'process'.")
     if num_workers is None:
         return min(MOST_WORKERS, os.cpu_count() or 1) if ours or workers == "process" else 0
     if not isinstance(num_workers, (int, np.integer)) or num_workers < 0:

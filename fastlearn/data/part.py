@@ -44,9 +44,24 @@ class TransformBlock:
             raw = f(raw)
         return raw
 
-    def create_fixed(self, raw: Any, fixed: Any) -> Any:
-        """The object for a raw value, resized already as `fixed` (of the first item transform) says where it can."""
-        return self.create(raw)
+    def recipe(self, fixed: Any) -> str | None:
+        """What makes the pixels of a picture at the fixed size of the first item transform, in words.
+
+        None where there are none: `create` alone makes the object.
+        """
+        return None
+
+    def pixels(self, raw: Any, fixed: Any) -> np.ndarray:
+        """A picture at its fixed size, uint8 (channels, height, width), for a block with a `recipe`."""
+        raise NotImplementedError
+
+    def n_bytes(self, raw: Any, fixed: Any) -> int:
+        """How many bytes `pixels` gives, told without decoding."""
+        raise NotImplementedError
+
+    def from_pixels(self, pixels: np.ndarray) -> Any:
+        """The object that item transforms see, of what `pixels` gave."""
+        raise NotImplementedError
 
     def setup(self, values: Sequence[Any]) -> None:
         """Learn what the training side's raw values tell (the classes, the number of outputs)."""

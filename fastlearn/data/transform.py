@@ -22,11 +22,18 @@ class ItemTransform:
     `sample` holds the objects that the blocks created (a picture, a label…), `kinds` names them ("image",
     "category"…), `rng` is this sample's own generator: all randomness must come from it. What a transform does first,
     and in the same way each time, it may say as `fixed` (see `pixels.Fixed`): the pictures may then come to it with
-    that done.
+    that done, from a cache perhaps.
     """
 
     order: int = 0
     fixed: Any = None
+
+    def cut(self, pixels: np.ndarray, rng: np.random.Generator, train: bool) -> np.ndarray | None:
+        """What a call makes of a picture at its fixed size, where that is a view of `pixels` (channels, height, width).
+
+        None, before anything is drawn, where it is more than that.
+        """
+        return None
 
     def __call__(self, sample: Sample, kinds: tuple[str, ...], rng: np.random.Generator, train: bool) -> Sample:
         raise NotImplementedError
@@ -121,6 +128,13 @@ def as_batch_tfm(
     if not callable(made) or isinstance(made, type):
         raise ConfigError(_no_transform("batch_tfms", made))
     return _EachInputBatch(made, n_inp)  # type: ignore[arg-type]
+
+
+def own_code(tfm: ItemTransform) -> str | None:
+    """The name of the user's own function or class behind an item transform; None for fastlearn's."""
+    code = tfm.f if isinstance(tfm, _EachInput) else type(tfm)
+    module = getattr(code, "__module__", None) or ""
+    return None if module.partition(".")[0] == "fastlearn" else getattr(code, "__qualname__", repr(code))
 
 
 def as_tuple(tfms: Any) -> tuple[Any, ...]:

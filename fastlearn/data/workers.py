@@ -21,6 +21,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from fastlearn.data.collate import stack_samples
@@ -78,7 +79,7 @@ class Reader:
     def batch(self, samples: list[Any], indices: tuple[int, ...]) -> Any:
         """The samples as one batch of tensors on the CPU."""
         if self.collate is not None:
-            return self.collate(samples)
+            return self.collate([tuple(map(_own, sample)) for sample in samples] if self.ours else samples)
         if self.ours:
             return stack_samples(samples, self.dataset.kinds, lambda k: self.source(indices[k]), self.pin)
         return _default_collate(samples)
@@ -92,6 +93,11 @@ class Reader:
         """The file or row of an item, for errors."""
         named = getattr(self.dataset, "source", None)
         return str(named(index)) if callable(named) else f"item {index} of {type(self.dataset).__name__}"
+
+
+def _own(part: Any) -> Any:
+    """An array that may be written to and handed to torch, in place of a view of what a cache keeps."""
+    return part.copy() if isinstance(part, np.ndarray) and not part.flags.carray else part
 
 
 def _default_collate(samples: list[Any]) -> Any:

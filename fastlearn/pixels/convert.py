@@ -25,6 +25,13 @@ def to_array(image: Image) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def from_array(pixels: np.ndarray) -> Image:
+    """The picture whose `to_array` is `pixels`."""
+    from PIL import Image as pil
+
+    return pil.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
 def as_hwc_uint8(source: Any) -> np.ndarray:
     """An array or tensor of pixels as uint8 (h, w), or (h, w, c) with 3 or 4 channels, for Pillow."""
     is_tensor = hasattr(source, "detach")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
@@ -95,6 +96,28 @@ class Fixed:
             return box
         left, top = round(box[0]), round(box[1])
         return left, top, left + self.size[1], top + self.size[0]
+
+    def __str__(self) -> str:
+        return f"{self.size[0]}x{self.size[1]} by {self.method.value}, filter {self.filter}"
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """The part of a random crop that is the same each time: the whole picture, shrunk to `area` pixels if it has more.
+
+    `filter` is Pillow's; None is bilinear.
+    """
+
+    area: int
+    filter: int | None = None
+
+    def of(self, source: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of a `source` (h, w) picture then, never more than `area` pixels."""
+        scale = math.sqrt(self.area / (source[0] * source[1]))
+        return source if scale >= 1 else (max(1, int(source[0] * scale)), max(1, int(source[1] * scale)))
+
+    def __str__(self) -> str:
+        return f"at most {self.area} pixels, filter {self.filter}"
 
 
 def resample(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastlearn.errors import ImageError
 from fastlearn.pixels.convert import as_hwc_uint8, convert, orientation, upright
 from fastlearn.pixels.faults import explain, hush_pillow, refuse_bomb, refuse_program
-from fastlearn.pixels.fit import Fixed, resample
+from fastlearn.pixels.fit import AtMost, Fixed, resample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 SPARE = 1.4  # with so many more pixels than needed, a scaled decode is within a grey level of a full one; measured
 
 
-def open_image(source: Any, mode: str = "RGB", fixed: Fixed | None = None) -> Image:
+def open_image(source: Any, mode: str = "RGB", fixed: Fixed | AtMost | None = None) -> Image:
     """The first frame of a picture as an upright 8-bit Pillow image of `mode`.
 
     `source` is a path, bytes, a file object, a Pillow image, or an array or tensor: (h, w), (h, w, c) or (c, h, w) with
     1, 3 or 4 channels, of bools, integers in 0..255, 16-bit unsigned integers, or floats in 0..1 (or 0..255). The
     orientation stored by the camera (EXIF) is applied. Transparent parts are laid on white, unless `mode` itself has
     alpha. Samples of 16 bits are divided by 257; values outside these ranges are stretched from their lowest and
-    highest to 0..255. With `fixed`, the picture is resized to the size that `fixed` says, and of a JPEG no more is
+    highest to 0..255. With `fixed`, the picture is resized to the size that it says, and of a JPEG no more is
     decoded than that needs. Raises ImageError that names the file and the reason.
 
     >>> open_image("photo.jpg").size
@@ -49,6 +49,14 @@ def open_image(source: Any, mode: str = "RGB", fixed: Fixed | None = None) -> Im
     )
 
 
+def decoder() -> str:
+    """What pixels depend on beside the file, the mode and the size: the decoder and its version."""
+    import PIL
+    from PIL import features
+
+    return f"Pillow {PIL.__version__}, libjpeg-turbo {features.version('libjpeg_turbo')}, spare {SPARE}"
+
+
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(height, width) of a picture as it will be seen (EXIF applied), from its header alone. Raises ImageError."""
     from PIL import Image as pil
@@ -66,7 +74,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise explain(error, os.fspath(path), os.fspath(path)) from error
 
 
-def _open_path(path: str, mode: str, fixed: Fixed | None) -> Image:
+def _open_path(path: str, mode: str, fixed: Fixed | AtMost | None) -> Image:
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed below; its errors are told apart from those of decoding
     except (OSError, ValueError) as error:
@@ -75,7 +83,7 @@ def _open_path(path: str, mode: str, fixed: Fixed | None) -> Image:
         return _decode(file, mode, fixed, path, path)
 
 
-def _decode(file: Any, mode: str, fixed: Fixed | None, name: str, path: str | None = None) -> Image:
+def _decode(file: Any, mode: str, fixed: Fixed | AtMost | None, name: str, path: str | None = None) -> Image:
     from PIL import Image as pil
 
     try:
@@ -92,7 +100,7 @@ def _decode(file: Any, mode: str, fixed: Fixed | None, name: str, path: str | No
         raise explain(error, path, name) from error
 
 
-def _decode_at(image: ImageFile, mode: str, fixed: Fixed) -> Image:
+def _decode_at(image: ImageFile, mode: str, fixed: Fixed | AtMost) -> Image:
     """A JPEG at its fixed size, decoded at a half, a quarter or an eighth of its own where that is enough."""
     way, (width, height) = orientation(image), image.size
     lies = way >= 5
@@ -109,7 +117,7 @@ def _decode_at(image: ImageFile, mode: str, fixed: Fixed) -> Image:
     return upright(resample(convert(image, mode), box, goal, method=fixed.filter), way)
 
 
-def _resized(image: Image, fixed: Fixed | None) -> Image:
+def _resized(image: Image, fixed: Fixed | AtMost | None) -> Image:
     goal = None if fixed is None else fixed.of((image.height, image.width))
     if fixed is None or goal is None:
         return image

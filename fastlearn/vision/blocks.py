@@ -11,7 +11,7 @@ from torch import Tensor
 from fastlearn.data.part import Kind, TransformBlock, WrongName, check_wrong_name
 from fastlearn.errors import ConfigError
 from fastlearn.options import named_options
-from fastlearn.pixels import open_image, to_array
+from fastlearn.pixels import decoder, from_array, image_size, open_image, to_array
 from fastlearn.vision.augment import IntToFloatTensor
 from fastlearn.vision.image import PILImage
 from fastlearn.vision.plot import ImageDisplay
@@ -39,11 +39,25 @@ class ImagePart(TransformBlock):
         """The picture of a path, bytes, a Pillow image or an array."""
         return self.cls.create(raw)
 
-    def create_fixed(self, raw: Any, fixed: Any) -> PILImage:
-        """The same at its fixed size, decoded and resized in one; as it comes where `create` is the user's own."""
+    def recipe(self, fixed: Any) -> str | None:
+        """Mode, size and decoder; None where `create` is the user's own."""
         opens = getattr(self.cls.create, "__func__", None)
         ours = type(self).create is ImagePart.create and opens is PILImage.create.__func__  # type: ignore[attr-defined]
-        return self.cls.create(raw, fixed) if ours else self.create(raw)
+        return f"{self.cls.pixel_mode}, {fixed}, {decoder()}" if ours else None
+
+    def pixels(self, raw: Any, fixed: Any) -> np.ndarray:
+        """The picture of a raw value, decoded and resized in one: uint8 (channels, height, width)."""
+        return to_array(open_image(raw, self.cls.pixel_mode, fixed))
+
+    def n_bytes(self, raw: Any, fixed: Any) -> int:
+        """As many as `pixels` gives, from the header of a file. Raises ImageError."""
+        size = image_size(raw)
+        height, width = fixed.of(size) or size
+        return CHANNELS_OF_MODE[self.cls.pixel_mode] * height * width
+
+    def from_pixels(self, pixels: np.ndarray) -> PILImage:
+        """The picture of these pixels."""
+        return self.cls.wrap(from_array(pixels))
 
     def encode(self, obj: Any) -> np.ndarray:
         """(channels, height, width); a tensor that a user's transform has made stays as it is."""

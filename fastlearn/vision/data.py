@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fastlearn.data.block import CategoryBlock, DataBlock
+from fastlearn.data.cache import CacheKind
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.label import ColReader, RegexLabeller, parent_label, using_attr
 from fastlearn.data.split import ColSplitter, Splitter, StratifiedSplitter
@@ -73,6 +74,7 @@ class ImageDataLoaders(DataLoaders):
         shuffle: bool = True,
         device: Any = None,
         num_workers: int | None = None,
+        cache: CacheKind = "auto",
     ) -> Self:
         """From a `DataBlock` and its source.
 
@@ -90,6 +92,7 @@ class ImageDataLoaders(DataLoaders):
             batch_tfms=dblock.batch_tfms,
             shuffle=shuffle,
             num_workers=num_workers,
+            cache=cache,
         )
 
     @classmethod
@@ -111,6 +114,7 @@ class ImageDataLoaders(DataLoaders):
         shuffle: bool = True,
         device: Any = None,
         num_workers: int | None = None,
+        cache: CacheKind = "auto",
         on_error: OnError = "raise",
     ) -> Self:
         """Classes named by folders: `train/<class>/…` and `valid/<class>/…`, or `<class>/…` alone.
@@ -121,7 +125,7 @@ class ImageDataLoaders(DataLoaders):
         >>> dls = ImageDataLoaders.from_folder(untar_data(URLs.DIGITS))
         """
         files, splitter = find_by_folders(path, train, valid, valid_pct, seed)
-        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, cache, on_error)
         return cls._build(plan, files, None, parent_label, splitter, CategoryBlock(vocab=vocab))
 
     @classmethod
@@ -142,13 +146,14 @@ class ImageDataLoaders(DataLoaders):
         shuffle: bool = True,
         device: Any = None,
         num_workers: int | None = None,
+        cache: CacheKind = "auto",
         on_error: OnError = "raise",
     ) -> Self:
         """Classes given by `label_func` of each file's whole path.
 
         >>> dls = ImageDataLoaders.from_path_func(path, get_image_files(path), lambda p: p.parent.name)
         """
-        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, cache, on_error)
         return cls._build_by_file(plan, fnames, checked_function(label_func, "label_func"), valid_pct, seed)
 
     @classmethod
@@ -169,13 +174,14 @@ class ImageDataLoaders(DataLoaders):
         shuffle: bool = True,
         device: Any = None,
         num_workers: int | None = None,
+        cache: CacheKind = "auto",
         on_error: OnError = "raise",
     ) -> Self:
         """Classes given by `label_func` of each file's name.
 
         >>> dls = ImageDataLoaders.from_name_func(path, get_image_files(path), lambda name: name[0].isupper())
         """
-        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, cache, on_error)
         by_name = using_attr(checked_function(label_func, "label_func"), "name")
         return cls._build_by_file(plan, fnames, by_name, valid_pct, seed)
 
@@ -197,6 +203,7 @@ class ImageDataLoaders(DataLoaders):
         shuffle: bool = True,
         device: Any = None,
         num_workers: int | None = None,
+        cache: CacheKind = "auto",
         on_error: OnError = "raise",
     ) -> Self:
         """Classes given by the first group of the pattern in each file's whole path (with `/` on every system).
@@ -205,7 +212,7 @@ class ImageDataLoaders(DataLoaders):
 
         >>> dls = ImageDataLoaders.from_path_re(path, get_image_files(path), r"/([^/]+)/[^/]+$")
         """
-        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, cache, on_error)
         return cls._build_by_file(plan, fnames, RegexLabeller(pat), valid_pct, seed)
 
     @classmethod
@@ -226,13 +233,14 @@ class ImageDataLoaders(DataLoaders):
         shuffle: bool = True,
         device: Any = None,
         num_workers: int | None = None,
+        cache: CacheKind = "auto",
         on_error: OnError = "raise",
     ) -> Self:
         """Classes given by the first group of the pattern in each file's name.
 
         >>> dls = ImageDataLoaders.from_name_re(path, get_image_files(path), r"(.+)_\\d+.jpg$")
         """
-        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, cache, on_error)
         return cls._build_by_file(plan, fnames, using_attr(RegexLabeller(pat), "name"), valid_pct, seed)
 
     @classmethod
@@ -254,6 +262,7 @@ class ImageDataLoaders(DataLoaders):
         shuffle: bool = True,
         device: Any = None,
         num_workers: int | None = None,
+        cache: CacheKind = "auto",
         on_error: OnError = "raise",
     ) -> Self:
         """File names and, in the same order, their labels: classes, lists of classes, or floats (regression).
@@ -263,7 +272,7 @@ class ImageDataLoaders(DataLoaders):
         >>> files = get_image_files(path)
         >>> dls = ImageDataLoaders.from_lists(path, files, [file.parent.name for file in files])
         """
-        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, cache, on_error)
         files, listed = list(as_files(fnames)), checked_list(labels, "labels", "one label a file")
         if len(files) != len(listed):
             raise DataError(f"There are {len(files)} file names and {len(listed)} labels: expected one label a file.")
@@ -295,6 +304,7 @@ class ImageDataLoaders(DataLoaders):
         shuffle: bool = True,
         device: Any = None,
         num_workers: int | None = None,
+        cache: CacheKind = "auto",
         on_error: OnError = "raise",
     ) -> Self:
         """File names in the column `fn_col`, below `path`/`folder` and with `suff` added; labels in `label_col`.
@@ -306,7 +316,7 @@ class ImageDataLoaders(DataLoaders):
 
         >>> dls = ImageDataLoaders.from_df(df, path, fn_col="file", label_col="label", valid_col="is_valid")
         """
-        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, cache, on_error)
         get_x = FileReader(fn_col, below(path, folder), suff)
         return cls._build_by_row(plan, df, get_x, label_col, label_delim, y_block, valid_col, valid_pct, seed)
 
@@ -337,13 +347,14 @@ class ImageDataLoaders(DataLoaders):
         shuffle: bool = True,
         device: Any = None,
         num_workers: int | None = None,
+        cache: CacheKind = "auto",
         on_error: OnError = "raise",
     ) -> Self:
         """`from_df` of the table `path`/`csv_fname`; `header`, `delimiter` and `quoting` are those of pandas.
 
         >>> dls = ImageDataLoaders.from_csv(path, folder="train", label_delim=" ", item_tfms=Resize(224))
         """
-        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, on_error)
+        plan = _Plan(path, img_cls, item_tfms, batch_tfms, bs, val_bs, shuffle, device, num_workers, cache, on_error)
         if not isinstance(csv_fname, (str, os.PathLike)):
             raise ConfigError(f"csv_fname is the name of a CSV file under {path}, found {csv_fname!r}.")
         df = read_table(os.path.join(path, csv_fname), fn_col, header, delimiter, quoting)
@@ -402,6 +413,7 @@ class ImageDataLoaders(DataLoaders):
             shuffle=plan.shuffle,
             device=plan.device,
             num_workers=plan.num_workers,
+            cache=plan.cache,
         )
 
 
@@ -418,6 +430,7 @@ class _Plan:
     shuffle: bool
     device: Any
     num_workers: int | None
+    cache: CacheKind
     on_error: OnError
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fastlearn import pixels
 from fastlearn.pixels import PadMode
+from fastlearn.vision.batch import in_pieces
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -214,13 +215,17 @@ class Homographies:
         if mode != "nearest" and (factor := self._shrinkage(images.shape)) > 1:
             placed = replace(self, matrices=_pooling(images.shape, factor, self.align_corners) @ self.matrices)
             images = F.avg_pool2d(images, factor, ceil_mode=True, count_include_pad=False)
-        grid = placed._grid(images.device).to(images.dtype)
-        return F.grid_sample(images, grid, mode, pad_mode.value, self.align_corners)
 
-    def _grid(self, device: torch.device) -> Tensor:
-        """(n, h, w, 2): where each pixel of the result looks."""
+        def sample(part: Tensor, rows: slice) -> Tensor:
+            grid = placed._grid(images.device, rows).to(images.dtype)
+            return F.grid_sample(part, grid, mode, pad_mode.value, self.align_corners)
+
+        return in_pieces(images, sample)
+
+    def _grid(self, device: torch.device, rows: slice) -> Tensor:
+        """(n, h, w, 2): where each pixel of these results looks."""
         x, y = (_centres(length, self.align_corners, device) for length in (self.size[1], self.size[0]))
-        matrices = self.matrices.float().to(device, non_blocking=True)[:, :, :, None, None]  # (n, 3, 3, 1, 1)
+        matrices = self.matrices[rows].float().to(device, non_blocking=True)[:, :, :, None, None]  # (n, 3, 3, 1, 1)
         seen = matrices[:, :, 0] * x + (matrices[:, :, 1] * y[:, None] + matrices[:, :, 2])  # (n, 3, h, w)
         grid = seen[:, :2]
         if bool((self.matrices[:, 2] != torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)).any()):

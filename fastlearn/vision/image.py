@@ -8,7 +8,7 @@ from PIL.Image import Image
 
 from fastlearn.errors import ConfigError
 from fastlearn.options import checked_number, named_options
-from fastlearn.pixels import Fixed, open_image
+from fastlearn.pixels import AtMost, Fixed, open_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ class PILImage(Image):
     pixel_mode: ClassVar[str] = "RGB"
 
     @classmethod
-    def create(cls, source: Any, fixed: Fixed | None = None) -> Self:
+    def create(cls, source: Any, fixed: Fixed | AtMost | None = None) -> Self:
         """A picture from a path, bytes, file object, Pillow image, array or tensor; see `pixels.open_image`.
 
         Raises ImageError that names the file and what is wrong with it.

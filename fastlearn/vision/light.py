@@ -12,7 +12,7 @@ from torch import Tensor
 from fastlearn.data.transform import Batch, BatchTransform
 from fastlearn.errors import ConfigError
 from fastlearn.options import checked_number, named_options
-from fastlearn.vision.batch import Draw, RandomTransform, on_images
+from fastlearn.vision.batch import Draw, RandomTransform, as_floats, in_pieces, on_images
 
 GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
 
@@ -20,10 +20,11 @@ GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
 class LightTransform(RandomTransform):
     """Changes light and colour by x -> sigmoid(A logit(x) + b): results stay between 0 and 1 without clipping.
 
-    Neighbours are merged into one pass. A and b are given as contrast (n,), brightness (n,) and saturation (n,).
+    Neighbours are merged into one pass. A and b are given as contrast (n,), brightness (n,) and saturation (n,). Unlike
+    fast.ai's, it comes before pixels are moved, while they are bytes: of 256 levels, a table holds the results.
     """
 
-    order = 40
+    order = 5
 
     @abstractmethod
     def affine(self, n: int, channels: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -70,19 +71,44 @@ class MergedLight(LightTransform):
 
 
 def relight(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    """sigmoid(A logit(x) + b) for pictures (n, c, h, w) from 0 to 1; the very same tensor when nothing changes."""
-    n, channels = images.shape[:2]
+    """sigmoid(A logit(x) + b) for pictures (n, c, h, w), floats from 0 to 1 or bytes: floats from 0 to 1.
+
+    The very same tensor when nothing changes.
+    """
+    channels = images.shape[1]
     contrast = matrix[:, 0, 0]
-    plain = bool((matrix == contrast[:, None, None] * torch.eye(channels, dtype=matrix.dtype)).all())
-    if plain and bool((contrast == 1).all()) and not bool(offset.any()):
+    by_channel = bool((matrix == contrast[:, None, None] * torch.eye(channels, dtype=matrix.dtype)).all())
+    if by_channel and bool((contrast == 1).all()) and not bool(offset.any()):
         return images
-    matrix, offset = (part.to(images.dtype).to(images.device, non_blocking=True) for part in (matrix, offset))
-    logits = torch.logit(images, eps=1e-6 if images.dtype == torch.float32 else 1e-3)
-    if plain:
-        logits.mul_(matrix[:, :1, :1, None])
-    else:
-        logits = (matrix @ logits.flatten(2)).view_as(images)
-    return logits.add_(offset.view(n, 1, 1, 1)).sigmoid_()
+    dtype = images.dtype if images.is_floating_point() else torch.float32
+    matrix, offset = (part.to(dtype).to(images.device, non_blocking=True) for part in (matrix, offset))
+    if not by_channel:
+        return in_pieces(images, lambda part, rows: _mix(as_floats(part), matrix[rows], offset[rows]))
+    if not images.is_floating_point():
+        levels = torch.arange(256, dtype=torch.uint8, device=images.device).view(1, 1, 1, 256)
+        table = _scale(as_floats(levels), matrix[:, :1, :1, None], offset)  # (n, 1, 1, 256)
+        return in_pieces(images, lambda part, rows: _look_up(part, table[rows, 0, 0]))
+    return in_pieces(images, lambda part, rows: _scale(part, matrix[rows, :1, :1, None], offset[rows]))
+
+
+def _logit(images: Tensor) -> Tensor:
+    return torch.logit(images, eps=1e-6 if images.dtype == torch.float32 else 1e-3)
+
+
+def _scale(images: Tensor, contrast: Tensor, offset: Tensor) -> Tensor:
+    """Every channel by itself."""
+    return (_logit(images) * contrast).add_(offset.view(-1, 1, 1, 1)).sigmoid_()
+
+
+def _mix(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """Channels mixed by the matrices."""
+    logits = (matrix @ _logit(images).flatten(2)).view_as(images)
+    return logits.add_(offset.view(-1, 1, 1, 1)).sigmoid_()
+
+
+def _look_up(images: Tensor, table: Tensor) -> Tensor:
+    """The entries (n, 256) of each picture's own table for its bytes."""
+    return table.gather(1, images.flatten(1).long()).view(images.shape)
 
 
 class Brightness(LightTransform):

@@ -15,7 +15,7 @@ import numpy as np
 from fastlearn.data.transform import ItemTransform
 from fastlearn.errors import ConfigError
 from fastlearn.options import checked_number, checked_pair, named_options
-from fastlearn.pixels import Fixed, PadMode, ResizeMethod
+from fastlearn.pixels import AtMost, Fixed, PadMode, ResizeMethod
 from fastlearn.vision.geometry import Crop
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class PlaceTransform(ItemTransform):
     """An item transform that places all parts of a sample (picture, mask, points) by one `Crop`."""
 
     order = 1
-    fixed: Fixed | None = None
+    fixed: Fixed | AtMost | None = None
     filters: tuple[int | None, int | None] = (None, None)
 
     @abstractmethod
@@ -101,6 +101,14 @@ class Resize(PlaceTransform):
         at = tuple(rng.random(2)) if train else CENTRE
         return Crop(self.fixed.box((height, width), at), self.size, self.pad_mode)
 
+    def cut(self, pixels: np.ndarray, rng: np.random.Generator, train: bool) -> np.ndarray | None:
+        """The same window of a picture that has its fixed size, if nothing is added to it."""
+        size = pixels.shape[1], pixels.shape[2]
+        if self.method is ResizeMethod.Pad or self.fixed.of(size) != size:
+            return None
+        left, top, right, bottom = map(int, self.crop(*size, rng, train).box)
+        return pixels[:, top:bottom, left:right]
+
     def __repr__(self) -> str:
         return f"Resize({self.size[0]}x{self.size[1]}, {self.method.value})"
 
@@ -127,6 +135,8 @@ class RandomResizedCrop(PlaceTransform):
         self.min_scale, self.max_scale = check_range("min_scale", "max_scale", min_scale, max_scale)
         self.ratio = check_ratio(ratio)
         self.filters = resamples
+        # Of a larger picture even the smallest part would be shrunk.
+        self.fixed: AtMost = AtMost(math.ceil(self.size[0] * self.size[1] / self.min_scale), resamples[0])
 
     def crop(self, height: int, width: int, rng: np.random.Generator, train: bool) -> Crop:
         box = self._random_box(height, width, rng) if train else None

@@ -14,6 +14,7 @@ from cached_pictures import key, picture
 
 from fastlearn.data import cache as module
 from fastlearn.data.cache import DiskCache, MemoryCache, file_key, open_cache
+from fastlearn.data.cache_folder import in_units
 from fastlearn.errors import ConfigError
 
 GB = 10**9
@@ -132,14 +133,15 @@ def test_the_budget_of_the_memory_holds_and_is_said_once(capsys: pytest.CaptureF
         for i in range(5):
             cache.put(key(i), picture(i))
     assert [cache.get(key(i)) is not None for i in range(5)] == [True, True, False, False, False]
-    assert capsys.readouterr().out == "The memory for pictures is full (0.0 MB): the others are read each time.\n"
+    full = in_units(sum(sizes[:2]))
+    assert capsys.readouterr().out == f"The memory for pictures is full ({full}): the others are read each time.\n"
 
 
 def test_no_memory_at_all_is_said(machine: dict[str, int], capsys: pytest.CaptureFixture[str]) -> None:
     machine["memory"] = 0
     cache = opened("memory")
     cache.put(key(0), picture(0))
-    assert cache.get(key(0)) is None and "The memory for pictures is full (0.0 MB)" in capsys.readouterr().out
+    assert cache.get(key(0)) is None and "The memory for pictures is full (0 bytes)" in capsys.readouterr().out
 
 
 def test_a_memory_cache_that_was_sent_is_empty_and_keeps_nothing(capsys: pytest.CaptureFixture[str]) -> None:

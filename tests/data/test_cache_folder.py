@@ -167,6 +167,7 @@ def test_where_locks_are_unknown_nothing_is_removed(tmp_path: Path, monkeypatch:
 
 
 def test_numbers_and_folders_for_readers(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [in_units(n) for n in (0, 1_234_567, 79_400_000, 13_190_000_000)] == ["0.0 MB", "1.2 MB", "79 MB", "13.2 GB"]
+    numbers = (0, 4_300, 1_234_567, 79_400_000, 13_190_000_000)
+    assert [in_units(n) for n in numbers] == ["0 bytes", "4 kB", "1.2 MB", "79 MB", "13.2 GB"]
     monkeypatch.setenv("HOME", "/home/ada")
     assert shown(Path("/home/ada/.cache/x")) == "~/.cache/x" and shown(Path("/srv/\udcff")) == "/srv/\\udcff"

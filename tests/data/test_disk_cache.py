@@ -491,7 +491,7 @@ def test_the_limit_holds_for_what_is_written(
     monkeypatch.setenv("FASTLEARN_CACHE_LIMIT", "10000")
     cache = DiskCache(root, RECIPE)
     fill(cache, N)
-    assert "has reached its limit of 0.0 MB. Set the environment variable FASTLEARN_CACHE_LIMIT" in one_line(capsys)
+    assert "has reached its limit of 10 kB. Set the environment variable FASTLEARN_CACHE_LIMIT" in one_line(capsys)
     (stored,) = listing(root)
     assert 10_000 - 1500 < stored.n_bytes <= 10_000 and stored.n_pictures == len(kept(cache, N))
 

@@ -50,6 +50,24 @@ def test_leaf_folders_with_other_files_and_folders_named_like_pictures(tmp_path:
     assert names(get_image_files(tmp_path), tmp_path) == ["a/1.jpg", "b/3.jpg", "b/odd.jpg/2.jpg"]
 
 
+@pytest.mark.parametrize("others", [(), ("3.txt",), ("3.jpg", "4.PNG"), ("png",), ("3.png.txt",), (".4.png",), ("5.",)])
+def test_pictures_of_one_ending_and_what_lies_among_them(tmp_path: Folder, others: tuple[str, ...]) -> None:
+    make(tmp_path, *(f"a/{name}" for name in ("1.png", "2.b.png", *others)))
+    kept = [f"a/{name}" for name in ("1.png", "2.b.png", "3.jpg", "4.PNG") if name in ("1.png", "2.b.png", *others)]
+    assert names(get_image_files(tmp_path), tmp_path) == kept
+
+
+def test_texts_and_folders_of_a_listing(tmp_path: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/3.jpg")
+    monkeypatch.chdir(tmp_path)
+    parts = (["0.jpg"], ["a", "1.jpg"], ["a", "b", "2.jpg"], ["a", "b", "3.jpg"])
+    for root in (".", "./", str(tmp_path)):
+        found = get_image_files(root)
+        assert list(found.text) == [os.path.join(root, *n) for n in parts]
+        ids, folders = found.folders()
+        assert [os.path.join(folders[i], p.name) for i, p in zip(ids, found, strict=True)] == list(found.text)
+
+
 def test_folders_and_recurse(tmp_path: Folder) -> None:
     make(tmp_path, "0.jpg", "train/a/1.jpg", "valid/a/2.jpg", "other/train/3.jpg")
     assert names(get_image_files(tmp_path, recurse=False), tmp_path) == ["0.jpg"]

@@ -79,7 +79,7 @@ def test_sizes() -> None:
         ({"bs": 23}, r"bs=23 is larger than the training set, which has 22 samples\. Type bs=22 or less"),
         ({"bs": 4, "batch_size": 5}, "two names for one thing"),
         ({"num_workers": -1}, "num_workers=-1"),
-        ({"workers": "threads"}, "workers='threads': choose 'thread' or 'process'"),
+        ({"workers": "threads"}, "workers='threads': choose 'auto', 'thread' or 'process'"),
         ({"weights": [1.0]}, "1 weights for 22 training samples"),
         ({"weights": "balance"}, "expected 'balanced'"),
         ({"weights": [-1.0] * N}, "finite numbers from 0"),

@@ -24,9 +24,9 @@ def test_top_losses_are_the_cross_entropies_in_order(learn):
 def test_only_the_pictures_that_are_drawn_are_read_again(learn, monkeypatch):
     interp = Interpretation.from_learner(learn)
     opened = []
-    block = learn.dls.valid_ds.blocks[0]
-    create = block.create_fixed
-    monkeypatch.setattr(block, "create_fixed", lambda raw, fixed: opened.append(raw) or create(raw, fixed))
+    dataset = learn.dls.valid_ds
+    pixels = dataset._pixels
+    monkeypatch.setattr(dataset, "_pixels", lambda i, part: opened.append(dataset.items[i]) or pixels(i, part))
     axes = interp.plot_top_losses(3)
     _, _, items = interp.top_losses(3, items=True)
     assert sorted(opened) == sorted(items) and len(axes) == 3

@@ -42,8 +42,8 @@ def test_the_users_tensors_are_never_written_to():
 def test_neighbours_are_merged():
     pipeline = BatchPipeline([IntToFloatTensor(), *aug_transforms(size=8, min_scale=0.5), Saturation(), Hue()], KINDS)
     kinds = [type(tfm) for tfm in pipeline.tfms]
-    assert kinds == [IntToFloatTensor, MergedGeometry, MergedLight, Hue]
-    assert len(pipeline.tfms[1].parts) == 5 and len(pipeline.tfms[2].parts) == 3
+    assert kinds == [MergedLight, IntToFloatTensor, MergedGeometry, Hue]
+    assert len(pipeline.tfms[0].parts) == 3 and len(pipeline.tfms[2].parts) == 5
     separate = BatchPipeline([Flip(), Rotate(mode="nearest")], KINDS)
     assert len(separate.tfms) == 2
 
