@@ -178,7 +178,7 @@ class ItemDataset:
     def new(self, items: Any, split: Split) -> ItemDataset:
         """The same treatment for other items; `test` items may also be raw inputs (a path, a picture)."""
         first = type(item_at(self.items, 0)) if len(self.items) else None
-        return ItemDataset(
+        made = ItemDataset(
             items,
             self.blocks,
             self.getters,
@@ -187,6 +187,9 @@ class ItemDataset:
             split=split,
             trained_on=(self.trained_on or first) if split == "test" else None,
         )
+        if split != "test":  # new items are seldom read twice
+            made.cache, made.fixed_parts = self.cache, self.fixed_parts
+        return made
 
     def inputs_only(self) -> ItemDataset:
         """The same items without their labels."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from fastlearn.data.dataset import ItemDataset
 from fastlearn.errors import ConfigError, DataError, UnknownNameError
 from fastlearn.interpret.base import Interpretation
 
@@ -24,9 +25,8 @@ def test_top_losses_are_the_cross_entropies_in_order(learn):
 def test_only_the_pictures_that_are_drawn_are_read_again(learn, monkeypatch):
     interp = Interpretation.from_learner(learn)
     opened = []
-    dataset = learn.dls.valid_ds
-    pixels = dataset._pixels
-    monkeypatch.setattr(dataset, "_pixels", lambda i, part: opened.append(dataset.items[i]) or pixels(i, part))
+    pixels = ItemDataset._pixels
+    monkeypatch.setattr(ItemDataset, "_pixels", lambda ds, i, part: opened.append(ds.items[i]) or pixels(ds, i, part))
     axes = interp.plot_top_losses(3)
     _, _, items = interp.top_losses(3, items=True)
     assert sorted(opened) == sorted(items) and len(axes) == 3
