@@ -100,7 +100,7 @@ def _first_part(dataset: Any) -> int | None:
 def _bytes_each(dataset: Any, part: int) -> int | None:
     """About how many bytes a cached picture takes; None where that cannot be known."""
     fixed, sizes = dataset.fixed_parts[part], []
-    for i in np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), PEEKED)).astype(int)).tolist():
+    for i in range(0, len(dataset), -(-len(dataset) // PEEKED)):
         try:
             raw = dataset.raw[part][i]
             if isinstance(raw, (str, os.PathLike)) and os.path.isfile(raw):  # opening a pipe would wait for its writer

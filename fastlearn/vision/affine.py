@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastlearn.data.transform import Batch, BatchTransform
+from fastlearn.data.transform import Batch, BatchTransform, RowChange
 from fastlearn.errors import ConfigError
 from fastlearn.options import checked_number, named_options
 from fastlearn.pixels import PadMode
@@ -64,16 +64,24 @@ class GeometricTransform(RandomTransform):
     def _manner(self) -> tuple[str, PadMode, bool]:
         return self.mode, self.pad_mode, self.align_corners
 
-    def __call__(self, batch: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> Batch:
-        picture = first_picture(batch, kinds)
+    def by_rows(self, n: int, part: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> RowChange:
+        """Places are drawn for the whole batch."""
+        picture = first_picture(part, kinds)
         if picture is None or (not train and self.size is None):
-            return batch
-        placed = self.place(len(picture), (picture.shape[-2], picture.shape[-1]), rng, train)
-        moves = {"image": placed.apply_images, "mask": placed.apply_masks, "points": placed.apply_points}
-        return tuple(
-            moves[kind](part) if kind in moves and isinstance(part, Tensor) else part
-            for part, kind in zip(batch, kinds, strict=True)
-        )
+            return lambda batch, rows: batch
+        shape = picture.shape
+        placed = self.place(n, (shape[-2], shape[-1]), rng, train)
+        placed = placed.rows(slice(0, n), shape)
+
+        def change(batch: Batch, rows: slice) -> Batch:
+            here = placed.rows(rows, shape)
+            moves = {"image": here.apply_images, "mask": here.apply_masks, "points": here.apply_points}
+            return tuple(
+                moves[kind](part) if kind in moves and isinstance(part, Tensor) else part
+                for part, kind in zip(batch, kinds, strict=True)
+            )
+
+        return change
 
 
 class MergedGeometry(GeometricTransform):

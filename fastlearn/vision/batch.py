@@ -8,14 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastlearn.data.transform import Batch, BatchTransform
+from fastlearn.data.transform import Batch, RowChange, RowTransform
 from fastlearn.errors import ConfigError
 from fastlearn.options import checked_number, found, named_options
 
 Draw = float | Sequence[float] | Callable[[int], Tensor] | None
 Stats = tuple[Sequence[float], Sequence[float]]
-
-PIECE = 8  # images; of 128 by 128 pixels they are 1.5 MB of floats, and all passes over them together half as long
 
 imagenet_stats: Stats = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 cifar_stats: Stats = ([0.491, 0.482, 0.447], [0.247, 0.243, 0.261])
@@ -30,22 +28,6 @@ def on_images(batch: Batch, kinds: tuple[str, ...], change: Callable[[Tensor], T
     )
 
 
-def in_pieces(images: Tensor, change: Callable[[Tensor, slice], Tensor]) -> Tensor:
-    """`change(some of the images, which they are)` for all of them; on a CPU few at a time, to stay in its cache."""
-    n = len(images)
-    if images.device.type != "cpu" or n <= PIECE:
-        return change(images, slice(0, n))
-    result = None
-    for start in range(0, n, PIECE):
-        rows = slice(start, min(start + PIECE, n))
-        part = change(images[rows], rows)
-        if result is None:
-            result = part.new_empty((n, *part.shape[1:]))
-        result[rows] = part
-    assert result is not None
-    return result
-
-
 def first_picture(batch: Batch, kinds: tuple[str, ...]) -> Tensor | None:
     """The first picture or mask of the batch, for its size; None if there is none."""
     found = (part for part, kind in zip(batch, kinds, strict=True) if kind in ("image", "mask"))
@@ -57,23 +39,27 @@ def as_floats(images: Tensor) -> Tensor:
     return images if images.is_floating_point() else images.float().div_(255)
 
 
-class IntToFloatTensor(BatchTransform):
+class IntToFloatTensor(RowTransform):
     """uint8 pictures as float32 from 0 to 1, and uint8 masks as int64; floats stay as they are."""
 
     order = 10
 
-    def __call__(self, batch: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> Batch:
-        batch = on_images(batch, kinds, lambda x: in_pieces(x, lambda part, _: as_floats(part)))
-        return tuple(
-            part.long() if kind == "mask" and isinstance(part, Tensor) else part
-            for part, kind in zip(batch, kinds, strict=True)
-        )
+    def by_rows(self, n: int, part: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> RowChange:
+        """Nothing is random."""
+
+        def change(batch: Batch, rows: slice) -> Batch:
+            return tuple(
+                part.long() if kind == "mask" and isinstance(part, Tensor) else part
+                for part, kind in zip(on_images(batch, kinds, as_floats), kinds, strict=True)
+            )
+
+        return change
 
     def __repr__(self) -> str:
         return "IntToFloatTensor()"
 
 
-class Normalize(BatchTransform):
+class Normalize(RowTransform):
     """(x - mean) / std for each channel; `decode` undoes it for display.
 
     >>> Normalize.from_stats(*imagenet_stats)
@@ -97,8 +83,9 @@ class Normalize(BatchTransform):
         """From one mean and one standard deviation a channel, on the scale of 0 to 1."""
         return cls(mean, std)
 
-    def __call__(self, batch: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> Batch:
-        return on_images(batch, kinds, self._encode)
+    def by_rows(self, n: int, part: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> RowChange:
+        """Nothing is random."""
+        return lambda batch, rows: on_images(batch, kinds, self._encode)
 
     def decode(self, batch: Batch, kinds: tuple[str, ...]) -> Batch:
         """The batch with its pictures on the scale of 0 to 1 again."""
@@ -106,7 +93,7 @@ class Normalize(BatchTransform):
 
     def _encode(self, images: Tensor) -> Tensor:
         mean, std = self._on(images)
-        return in_pieces(images, lambda part, _: part.sub(mean).div_(std))
+        return images.sub(mean).div_(std)
 
     def _decode(self, images: Tensor) -> Tensor:
         mean, std = self._on(images)
@@ -142,7 +129,7 @@ def _stats(given: Any, name: str) -> Tensor:
         ) from error
 
 
-class RandomTransform(BatchTransform):
+class RandomTransform(RowTransform):
     """A batch transform that changes a sample with probability `p`, and in training only."""
 
     def __init__(self, p: float, batch: bool = False) -> None:

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from fastlearn import pixels
 from fastlearn.pixels import PadMode
-from fastlearn.vision.batch import in_pieces
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -175,6 +174,12 @@ class Homographies:
     mode: GridMode = "bilinear"
     pad_mode: PadMode = PadMode.Reflection
     align_corners: bool = True
+    shrinkage: int | None = None  # None: as these matrices have it
+
+    def rows(self, rows: slice, shape: torch.Size) -> Homographies:
+        """The placement of some samples of a batch of pictures of `shape` (…, h, w), as it is within the batch."""
+        shrinkage = self._shrinkage(shape) if self.shrinkage is None else self.shrinkage
+        return replace(self, matrices=self.matrices[rows], shrinkage=shrinkage)
 
     def then(self, later: Homographies) -> Homographies:
         """This placement followed by `later`, as one."""
@@ -212,20 +217,16 @@ class Homographies:
 
     def _sample(self, images: Tensor, mode: GridMode, pad_mode: PadMode) -> Tensor:
         placed = self
-        if mode != "nearest" and (factor := self._shrinkage(images.shape)) > 1:
+        if mode != "nearest" and (factor := self.shrinkage or self._shrinkage(images.shape)) > 1:
             placed = replace(self, matrices=_pooling(images.shape, factor, self.align_corners) @ self.matrices)
             images = F.avg_pool2d(images, factor, ceil_mode=True, count_include_pad=False)
+        grid = placed._grid(images.device).to(images.dtype)
+        return F.grid_sample(images, grid, mode, pad_mode.value, self.align_corners)
 
-        def sample(part: Tensor, rows: slice) -> Tensor:
-            grid = placed._grid(images.device, rows).to(images.dtype)
-            return F.grid_sample(part, grid, mode, pad_mode.value, self.align_corners)
-
-        return in_pieces(images, sample)
-
-    def _grid(self, device: torch.device, rows: slice) -> Tensor:
-        """(n, h, w, 2): where each pixel of these results looks."""
+    def _grid(self, device: torch.device) -> Tensor:
+        """(n, h, w, 2): where each pixel of the result looks."""
         x, y = (_centres(length, self.align_corners, device) for length in (self.size[1], self.size[0]))
-        matrices = self.matrices[rows].float().to(device, non_blocking=True)[:, :, :, None, None]  # (n, 3, 3, 1, 1)
+        matrices = self.matrices.float().to(device, non_blocking=True)[:, :, :, None, None]  # (n, 3, 3, 1, 1)
         seen = matrices[:, :, 0] * x + (matrices[:, :, 1] * y[:, None] + matrices[:, :, 2])  # (n, 3, h, w)
         grid = seen[:, :2]
         if bool((self.matrices[:, 2] != torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)).any()):

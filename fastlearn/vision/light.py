@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from fastlearn.data.transform import Batch, BatchTransform
+from fastlearn.data.transform import Batch, BatchTransform, RowChange
 from fastlearn.errors import ConfigError
 from fastlearn.options import checked_number, named_options
-from fastlearn.vision.batch import Draw, RandomTransform, as_floats, in_pieces, on_images
+from fastlearn.vision.batch import Draw, RandomTransform, as_floats, on_images
 
 GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
 
@@ -39,12 +39,13 @@ class LightTransform(RandomTransform):
     def _parts(self) -> list[LightTransform]:
         return [self]
 
-    def __call__(self, batch: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> Batch:
-        picture = next((part for part, kind in zip(batch, kinds, strict=True) if kind == "image"), None)
+    def by_rows(self, n: int, part: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> RowChange:
+        """Light is drawn for the whole batch."""
+        picture = next((x for x, kind in zip(part, kinds, strict=True) if kind == "image"), None)
         if not train or picture is None:
-            return batch
-        matrix, offset = self.affine(len(picture), picture.shape[1], rng)
-        return on_images(batch, kinds, lambda x: relight(x, matrix, offset))
+            return lambda batch, rows: batch
+        change = relighting(*self.affine(n, picture.shape[1], rng), picture)
+        return lambda batch, rows: on_images(batch, kinds, lambda x: change(x, rows))
 
 
 class MergedLight(LightTransform):
@@ -75,20 +76,24 @@ def relight(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
 
     The very same tensor when nothing changes.
     """
-    channels = images.shape[1]
+    return relighting(matrix, offset, images)(images, slice(0, len(images)))
+
+
+def relighting(matrix: Tensor, offset: Tensor, like: Tensor) -> Callable[[Tensor, slice], Tensor]:
+    """The same, as a function of some pictures of a batch and which they are; `like` is one of its pictures or more."""
+    channels, dtype = like.shape[1], like.dtype if like.is_floating_point() else torch.float32
     contrast = matrix[:, 0, 0]
     by_channel = bool((matrix == contrast[:, None, None] * torch.eye(channels, dtype=matrix.dtype)).all())
     if by_channel and bool((contrast == 1).all()) and not bool(offset.any()):
-        return images
-    dtype = images.dtype if images.is_floating_point() else torch.float32
-    matrix, offset = (part.to(dtype).to(images.device, non_blocking=True) for part in (matrix, offset))
+        return lambda images, rows: images
+    matrix, offset = (part.to(dtype).to(like.device, non_blocking=True) for part in (matrix, offset))
     if not by_channel:
-        return in_pieces(images, lambda part, rows: _mix(as_floats(part), matrix[rows], offset[rows]))
-    if not images.is_floating_point():
-        levels = torch.arange(256, dtype=torch.uint8, device=images.device).view(1, 1, 1, 256)
-        table = _scale(as_floats(levels), matrix[:, :1, :1, None], offset)  # (n, 1, 1, 256)
-        return in_pieces(images, lambda part, rows: _look_up(part, table[rows, 0, 0]))
-    return in_pieces(images, lambda part, rows: _scale(part, matrix[rows, :1, :1, None], offset[rows]))
+        return lambda images, rows: _mix(as_floats(images), matrix[rows], offset[rows])
+    if like.is_floating_point():
+        return lambda images, rows: _scale(images, matrix[rows, :1, :1, None], offset[rows])
+    levels = as_floats(torch.arange(256, dtype=torch.uint8, device=like.device)).view(1, 1, 1, 256)
+    table = _scale(levels, matrix[:, :1, :1, None], offset)[:, 0, 0]  # (n, 256)
+    return lambda images, rows: table[rows].gather(1, images.flatten(1).long()).view(images.shape)
 
 
 def _logit(images: Tensor) -> Tensor:
@@ -104,11 +109,6 @@ def _mix(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     """Channels mixed by the matrices."""
     logits = (matrix @ _logit(images).flatten(2)).view_as(images)
     return logits.add_(offset.view(-1, 1, 1, 1)).sigmoid_()
-
-
-def _look_up(images: Tensor, table: Tensor) -> Tensor:
-    """The entries (n, 256) of each picture's own table for its bytes."""
-    return table.gather(1, images.flatten(1).long()).view(images.shape)
 
 
 class Brightness(LightTransform):
@@ -182,13 +182,16 @@ class Hue(RandomTransform):
         super().__init__(p, batch)
         self.max_hue, self.draw = checked_number(max_hue, "max_hue", 0.1), draw
 
-    def __call__(self, batch: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> Batch:
-        picture = next((part for part, kind in zip(batch, kinds, strict=True) if kind == "image"), None)
+    def by_rows(self, n: int, part: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> RowChange:
+        """The turn is drawn for the whole batch."""
+        picture = next((x for x, kind in zip(part, kinds, strict=True) if kind == "image"), None)
         if not train or picture is None or picture.shape[1] != 3:
-            return batch
-        chosen = self.chosen(len(picture), rng)
-        turn = torch.where(chosen, self.uniform(len(picture), -self.max_hue, self.max_hue, rng, self.draw), 0.0)
-        return on_images(batch, kinds, lambda x: turn_hue(x, turn)) if bool(turn.any()) else batch
+            return lambda batch, rows: batch
+        chosen = self.chosen(n, rng)
+        turn = torch.where(chosen, self.uniform(n, -self.max_hue, self.max_hue, rng, self.draw), 0.0)
+        if not bool(turn.any()):
+            return lambda batch, rows: batch
+        return lambda batch, rows: on_images(batch, kinds, lambda x: turn_hue(x, turn[rows]))
 
     def __repr__(self) -> str:
         return f"Hue(±{self.max_hue:g}, p={self.p:g})"
@@ -212,7 +215,7 @@ def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
     return torch.stack([value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in channels], 1)
 
 
-class RandomErasing(RandomTransform):
+class RandomErasing(RandomTransform):  # a whole batch at a time
     """Random boxes filled with noise of the batch's own mean and spread (Zhong et al., 2017).
 
     A box takes between `sl` and `sh` of the area, with sides in a ratio drawn log-uniformly between `min_aspect` and

@@ -4,8 +4,10 @@ import pytest
 import torch
 from byte_batches import KINDS, bytes_batch, plain, run
 
-from fastlearn.data.transform import BatchPipeline
-from fastlearn.errors import ConfigError
+from fastlearn.data import transform
+from fastlearn.data.transform import BatchPipeline, RowTransform
+from fastlearn.errors import ConfigError, DataError
+from fastlearn.runtime.seed import torch_rng
 from fastlearn.vision.affine import MergedGeometry
 from fastlearn.vision.augment import (
     Brightness,
@@ -118,3 +120,34 @@ def test_what_is_no_number(call):
 
 def test_none_of_a_kind_is_left_out():
     assert aug_transforms(do_flip=False, max_warp=None, max_rotate=False, max_zoom=1, max_lighting=None) == []
+
+
+@pytest.mark.parametrize("size", [None, 12])
+def test_pieces_make_the_same_batch_as_the_whole(size, monkeypatch):
+    batch = bytes_batch(21)
+    extra = [Saturation(p=0.5), Hue(p=0.5), RandomErasing(p=0.5), Normalize.from_stats(*imagenet_stats)]
+    tfms = [IntToFloatTensor(), *aug_transforms(size=size, xtra_tfms=extra)]
+    in_pieces = BatchPipeline(tfms, KINDS)(batch, torch_rng(3), True)
+    monkeypatch.setattr(transform, "PIECE", 100)
+    whole = BatchPipeline(tfms, KINDS)(batch, torch_rng(3), True)
+    torch.testing.assert_close(in_pieces[0], whole[0], atol=2e-6, rtol=1e-5)
+    assert in_pieces[1] is batch[1] is whole[1]
+
+
+def test_a_piece_that_fails_is_told_with_its_transform():
+    class Picky(RowTransform):
+        def by_rows(self, n, part, kinds, rng, train):
+            def change(batch, rows):
+                if rows.start:
+                    raise ValueError("not these rows")
+                return batch
+
+            return change
+
+        def __repr__(self):
+            return "Picky()"
+
+    with pytest.raises(
+        DataError, match=r"The batch transform Picky\(\) failed on tensors of shapes \(8, 3, .*not these"
+    ):
+        BatchPipeline([IntToFloatTensor(), Picky()], KINDS)(bytes_batch(20), torch_rng(0), True)
