@@ -13,15 +13,19 @@ from torch import nn
 from fastlearn.data.summary import seen
 from fastlearn.errors import DataError, DeviceMemoryError, FastlearnError
 from fastlearn.runtime.device import to_cpu
-from fastlearn.runtime.modes import kept_modes
+from fastlearn.runtime.modes import evaluating
 from fastlearn.runtime.precision import Precision
 from fastlearn.runtime.seed import RunKey
 from fastlearn.training.explain import is_out_of_memory
-from fastlearn.training.loop import as_channels_last, set_training_mode
+from fastlearn.training.fold import folded
+from fastlearn.training.loop import as_channels_last
 from fastlearn.training.state import count_samples
 
 if TYPE_CHECKING:
     from fastlearn.data.loaders import Loader
+
+
+FOLD_FROM = 256  # samples of all passes: to fold ResNet18 takes as long as ten pictures, and saves a tenth or more
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,16 @@ def predict_loader(
     loss_func: Callable[..., torch.Tensor] | None = None,
     with_input: bool = False,
     channels_last: bool = False,
+    network: Network | None = None,
 ) -> Predictions:
     """Run `model` in evaluation mode over every batch; with `loss_func` (one value a sample) also the losses.
 
-    Raises DataError for an empty loader.
+    `network` is what runs in its place, shared by passes that belong together. `no_grad` and not `inference_mode`,
+    because a module may keep a tensor made here and train with it later. Raises DataError for an empty loader.
     """
     outputs, targets, inputs, losses = [], [], [], []
-    with kept_modes(model):
-        set_training_mode(model, False)
+    network = Network(model, loader) if network is None else network
+    with evaluating(model):
         batches = loader.batches(key)
         with closing(batches):  # type: ignore[type-var]
             for batch in batches:
@@ -64,7 +70,7 @@ def predict_loader(
                 xs, ys = tuple(parts[:n_inp]), tuple(parts[n_inp:])
                 if channels_last:
                     xs = tuple(as_channels_last(x) for x in xs)
-                out = _run(model, xs, precision)
+                out = _run(network.of(xs), xs, precision)
                 out = out.float() if isinstance(out, torch.Tensor) and out.is_floating_point() else out
                 outputs.append(to_cpu(out))
                 if ys:
@@ -81,6 +87,28 @@ def predict_loader(
         _join(inputs) if inputs else None,
         torch.cat(losses) if losses else None,
     )
+
+
+class Network:
+    """What a pass runs: the model, or for many samples a copy of it with its batch norms folded.
+
+    It is decided by the number of samples in all, not by batches, so that the size of these changes nothing, and good
+    for as long as the model's weights are the same. `n_passes` says how often the loader will be read.
+    """
+
+    def __init__(self, model: nn.Module, loader: Loader, n_passes: int = 1) -> None:
+        n_samples = getattr(loader, "n", None) or len(loader) * (loader.bs or 1)
+        self.model, self._worth = model, n_samples * n_passes >= FOLD_FROM
+        self._made: nn.Module | None = None
+
+    def of(self, xs: tuple[Any, ...]) -> nn.Module:
+        """The module to run `xs` through; the first samples of the first batch are tried on the copy."""
+        if not self._worth:
+            return self.model
+        if self._made is None:
+            few = tuple(x[:2] if isinstance(x, torch.Tensor) and x.ndim else x for x in xs)
+            self._made = folded(self.model, few)
+        return self._made
 
 
 def _run(model: nn.Module, xs: tuple[Any, ...], precision: Precision) -> Any:

@@ -11,7 +11,8 @@ from fastlearn.errors import DataError
 from fastlearn.losses import per_sample
 from fastlearn.runtime.precision import Precision
 from fastlearn.runtime.seed import RunKey
-from fastlearn.training.predict import FirstBatches, predict_loader
+from fastlearn.training import predict as predict_module
+from fastlearn.training.predict import FirstBatches, Network, predict_loader
 
 KEY = RunKey(0, "predict", 0)
 
@@ -89,3 +90,77 @@ def test_channels_last_inputs():
     model = Sees()
     predict(model, [(torch.randn(2, 3, 4, 4), torch.zeros(2))], channels_last=True)
     assert model.seen
+
+
+def pictures(bs: int, n: int = 8) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    x = torch.randn(n, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return [(x[i : i + bs], torch.zeros(len(x[i : i + bs]), dtype=torch.int64)) for i in range(0, n, bs)]
+
+
+def conv_net() -> nn.Sequential:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    nn.init.uniform_(net[1].running_mean)
+    return net
+
+
+def test_many_samples_run_through_folded_norms_and_few_through_the_model(monkeypatch):
+    net, calls = conv_net(), []
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    monkeypatch.setattr(nn.BatchNorm2d, "forward", counted(nn.BatchNorm2d.forward, calls))
+    few = predict(net, pictures(4))
+    assert len(calls) == 2
+    monkeypatch.setattr(predict_module, "FOLD_FROM", 8)
+    calls.clear()
+    many, otherwise = predict(net, pictures(4)), predict(net, pictures(8))
+    assert len(calls) == 2  # the first samples of each pass alone, for the comparison
+    assert torch.allclose(few.outputs, many.outputs, atol=1e-5)
+    assert torch.allclose(many.outputs, otherwise.outputs, atol=1e-6) and net.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def counted(function, calls):
+    def call(*args):
+        calls.append(function)
+        return function(*args)
+
+    return call
+
+
+def test_a_network_is_folded_once_for_all_its_passes_and_counts_their_samples(monkeypatch):
+    monkeypatch.setattr(predict_module, "FOLD_FROM", 24)
+    net, loader = conv_net(), ForeignLoader(pictures(4), device="cpu")
+    xs = loader.one_batch()[:1]
+    assert Network(net, loader, 2).of(xs) is net
+    network = Network(net, loader, 3)
+    made = network.of(xs)
+    assert made is not net and network.of(xs) is made
+    first, second = predict(net, loader, network=network), predict(net, loader, network=network)
+    assert torch.equal(first.outputs, second.outputs) and network.of(xs) is made
+
+
+def test_outputs_and_what_the_model_keeps_can_be_trained_on():
+    class Keeping(nn.Linear):
+        def forward(self, x):
+            self.kept = super().forward(x)
+            return self.kept
+
+    net = Keeping(6, 2)
+    found = predict(net, batches(1))
+    for made in (found.outputs, net.kept):
+        (made * torch.ones(2, requires_grad=True)).sum().backward()
+
+
+def test_a_model_that_is_in_evaluation_mode_is_not_set_again():
+    class Counting(nn.Linear):
+        n_calls = 0
+
+        def train(self, mode=True):
+            self.n_calls += 1
+            return super().train(mode)
+
+    net = Counting(6, 2)
+    predict(net, batches(1))
+    assert net.n_calls == 1 and net.training
+    net.eval()
+    predict(net, batches(1))
+    assert net.n_calls == 2 and not net.training
