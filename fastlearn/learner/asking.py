@@ -14,7 +14,7 @@ from fastlearn.learner.setup import NO_LABELS, LearnerSetup
 from fastlearn.losses import activation_of, decodes_of, per_sample
 from fastlearn.options import checked_function, named_options
 from fastlearn.runtime.seed import RunKey
-from fastlearn.training.predict import FirstBatches, Predictions, predict_loader
+from fastlearn.training.predict import FirstBatches, Network, Predictions, predict_loader
 from fastlearn.training.preflight import first_samples
 from fastlearn.training.summary import layer_table, parameter_counts
 
@@ -40,7 +40,8 @@ class Asking(LearnerSetup):
 
         For one label a sample: predictions (samples, classes) float32, targets and decoded (samples,) int64, losses
         (samples,). For several labels targets are (samples, classes) too, and decoded is a mask of that shape. Targets
-        are None for a loader without labels.
+        are None for a loader without labels. From 256 samples on, batch norms are computed together with the layers
+        before them, which is faster and differs from the model's own outputs by rounding alone.
 
         Raises ConfigError for a `ds_idx` that there is no loader for or a `dl` of another kind, DataError for an empty
         loader, for inputs that the model does not take and for `with_loss` without labels, DeviceMemoryError for too
@@ -106,11 +107,12 @@ class Asking(LearnerSetup):
         loader = _in_order(self._loader(ds_idx, dl))
         activation = activation_of(self.loss_func)
         augmented_loader = loader.new(shuffle=False, drop_last=False, train=True)
-        plain = self._predict(loader)
+        network = Network(self.model, loader, 1 + n)
+        plain = self._predict(loader, network=network)
         predictions = activation(plain.outputs)
         passes = []
         for i in range(n):
-            found = self._predict(augmented_loader, stream="tta", epoch=i)
+            found = self._predict(augmented_loader, stream="tta", epoch=i, network=network)
             if isinstance(loader, ForeignLoader):
                 _check_same_samples(plain, found, loader)
             passes.append(activation(found.outputs))
@@ -163,7 +165,7 @@ class Asking(LearnerSetup):
             "",
             f"Parameters: {every:,}, of which {trained:,} are trained, in {len(self.groups)} group(s)",
             f"Loss: {loss}    Optimizer: {optimizer}    Batch norm of the body: {self.bn}",
-            f"Device: {self.device}    Precision: {self.precision.name}    Seed: {self.seed}",
+            f"Device: {self.device}    Precision: {self._arithmetic()}    Seed: {self.seed}",
             f"Callbacks: {', '.join(map(repr, self.cbs)) or 'none'}",
         ]
         text = "\n".join(lines)
@@ -171,7 +173,13 @@ class Asking(LearnerSetup):
         return text
 
     def _predict(
-        self, loader: Any, with_input: bool = False, with_loss: bool = False, stream: str = "predict", epoch: int = 0
+        self,
+        loader: Any,
+        with_input: bool = False,
+        with_loss: bool = False,
+        stream: str = "predict",
+        epoch: int = 0,
+        network: Network | None = None,
     ) -> Predictions:
         return predict_loader(
             self.model,
@@ -182,6 +190,7 @@ class Asking(LearnerSetup):
             loss_func=per_sample(self.loss_func) if with_loss else None,
             with_input=with_input,
             channels_last=self.channels_last,
+            network=network,
         )
 
 

@@ -10,6 +10,7 @@ import torch
 
 from fastlearn.learner.setup import LearnerSetup
 from fastlearn.options import named_options
+from fastlearn.runtime.say import say
 from fastlearn.training.checkpoint import (
     check_learner_state,
     checkpoint_path,
@@ -75,6 +76,7 @@ class Keeping(LearnerSetup):
             "step": self.global_step,
             "seed": self.seed,
             "precision": self.precision.state_dict(),
+            "channels_last": self.channels_last,
             "recorder": json_safe(self.recorder.state_dict()),
         }
 
@@ -87,3 +89,9 @@ class Keeping(LearnerSetup):
         self.epoch, self.global_step, self.seed = int(state["epoch"]), int(state["step"]), int(state["seed"])
         self.precision.load_state_dict(state["precision"])
         self.recorder.load_state_dict(from_json(state["recorder"]))
+        if state.get("channels_last", self.channels_last) != self.channels_last:
+            was, now = ("usual", "channels-last") if self.channels_last else ("channels-last", "usual")
+            say(
+                f"What was loaded trained in {was} memory format, this learner has the {now} one, and their results "
+                f"differ by rounding. For the same bits: learn.to_channelslast({not self.channels_last})."
+            )

@@ -16,10 +16,10 @@ from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.download import is_shipped
 from fastlearn.data.loaders import DataLoader
 from fastlearn.errors import ConfigError, UnknownNameError, no_attribute
+from fastlearn.learner.arithmetic import Arithmetic
 from fastlearn.metrics import Metric, as_metrics, check_metric
 from fastlearn.options import checked_path, named_options
 from fastlearn.runtime.interrupt import DeferredInterrupt
-from fastlearn.runtime.precision import Precision, PrecisionName
 from fastlearn.runtime.seed import check_seed, draw_seed
 from fastlearn.training.callback import Callback, Events, FunctionCallback, as_callbacks
 from fastlearn.training.groups import (
@@ -48,7 +48,7 @@ _NO_EXPORT = (
 )
 
 
-class LearnerSetup:
+class LearnerSetup(Arithmetic):
     """The parts of a `Learner` and how they are changed; what it does with them is in its other bases."""
 
     @named_options
@@ -95,9 +95,7 @@ class LearnerSetup:
         self.path = _own_folder(path, getattr(dls, "path", None))
         self.model_dir = Path(model_dir)
         self.seed = draw_seed() if seed is None else check_seed(seed)
-        self.device = torch.device(dls.device)
-        self.precision = Precision("fp32", self.device)
-        self.channels_last = False
+        self._start_arithmetic(torch.device(dls.device))
         self.step = default_step
         self.recorder = Recorder()
         self.opt: torch.optim.Optimizer | None = None
@@ -114,7 +112,6 @@ class LearnerSetup:
         self._bar = True
         self._story: Story | None = None
         self._stopped = False  # by hand, and with it what would follow in the same call
-        self._said_bf16 = False
         self._checked: object = None
 
     @property
@@ -224,6 +221,7 @@ class LearnerSetup:
         >>> optimizer = learn.create_opt()
         """
         self.groups = split_parameters(self.model, self.splitter)
+        self._keep_format()
         exempt = set() if self.wd_bn_bias else norm_parameters(self.model) | bias_parameters(self.model)
         parameters = [parameter for group in self.groups for parameter in group if id(parameter) in exempt]
         # torch imports much of itself for its first optimizer; an import that is cut short cannot be done again.
@@ -232,44 +230,6 @@ class LearnerSetup:
             self.opt = make_optimizer(self.opt_func, self.groups, rates, self.wd, parameters)
         interrupt.check()
         return self.opt
-
-    def _set_precision(self, name: PrecisionName) -> Self:
-        self.precision = Precision(name, self.device)
-        if self.precision.fell_back and not self._said_bf16:
-            self._said_bf16 = True
-            print("This device has no fast fp16 arithmetic: using bf16 in its place.")
-        return self
-
-    def to_fp16(self) -> Self:
-        """Train in mixed fp16 with a loss scaler (on the CPU: bf16, and says so).
-
-        >>> learn.to_fp16().fine_tune(3)
-        """
-        return self._set_precision("fp16")
-
-    def to_bf16(self) -> Self:
-        """Train in mixed bf16.
-
-        >>> learn.to_bf16().fine_tune(3)
-        """
-        return self._set_precision("bf16")
-
-    def to_fp32(self) -> Self:
-        """Train in plain fp32.
-
-        >>> learn.to_fp32().fine_tune(3)
-        """
-        return self._set_precision("fp32")
-
-    @named_options
-    def to_channelslast(self, on: bool = True) -> Self:
-        """Keep pictures and convolutions in channels-last memory format, which most convolutions are faster in.
-
-        >>> learn.to_fp16().to_channelslast().fine_tune(3)
-        """
-        self.channels_last = on
-        self.model.to(memory_format=torch.channels_last if on else torch.contiguous_format)
-        return self
 
     @named_options
     def freeze_to(self, n: int) -> None:
@@ -370,6 +330,8 @@ class LearnerSetup:
         )
 
     def _state(self, plan: FitPlan, callbacks: list[Callback], recorder: Recorder) -> TrainState:
+        if self._compiled is not None:
+            self._compiled.quiet = not self._bar
         return TrainState(
             model=self.model,
             optimizer=self.opt or self.create_opt(),
@@ -381,6 +343,7 @@ class LearnerSetup:
             epoch=self.epoch,
             step=self.global_step,
             loss_func=self.loss_func,
+            compiled=self._compiled,
         )
 
 

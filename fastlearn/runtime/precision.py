@@ -12,6 +12,13 @@ PrecisionName = Literal["fp32", "bf16", "fp16"]
 _PLAIN = contextlib.nullcontext()
 
 
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bf16 itself; one that must imitate it is many times slower than in fp32."""
+    if device.type == "cpu":
+        return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 class Precision:
     """Autocast and gradient scaling for one device.
 

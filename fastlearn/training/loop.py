@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from fastlearn.errors import TrainingError
+from fastlearn.runtime.memory_format import as_channels_last, match_layout
 from fastlearn.runtime.seed import RunKey, numbered
 from fastlearn.training.callback import EventMethods
 from fastlearn.training.explain import explain, not_scalar
@@ -34,7 +35,7 @@ def default_step(state: TrainState) -> None:
     """
     assert state.loss_func is not None
     with state.precision.autocast():
-        state.outputs = state.model(*state.inputs)
+        state.outputs = state.forward(*state.inputs)
         state.loss = state.loss_func(state.outputs, *state.targets)
     if state.training:
         state.backward(state.loss)
@@ -50,6 +51,7 @@ def run_fit(state: TrainState, step: StepFunction) -> None:
     state.stop, state.stop_story, state.error = False, False, None
     state.fit_step, state.loss_func = 0, plan.loss_func
     clear_grads(state.optimizer)
+    match_layout(state.optimizer)
     state.recorder.start_fit([metric.name for metric in plan.metrics], plan.valid is not None)
     generators = _save_generators(state.device)
     with state.interrupt as interrupt:
@@ -196,13 +198,6 @@ def _set_batch(state: TrainState, batch: object, n_inp: int) -> None:
     state.inputs, state.targets = tuple(batch[:n_inp]), tuple(batch[n_inp:])
     if state.plan.channels_last:
         state.inputs = tuple(as_channels_last(part) for part in state.inputs)
-
-
-def as_channels_last(part: object) -> object:
-    """Pictures (batch, channels, height, width) in channels-last memory format; anything else as it is."""
-    if isinstance(part, torch.Tensor) and part.ndim == 4:
-        return part.contiguous(memory_format=torch.channels_last)
-    return part
 
 
 def _enter_phase(state: TrainState, phase: str, n_batches: int) -> None:

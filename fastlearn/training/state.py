@@ -16,6 +16,7 @@ from fastlearn.runtime.precision import Precision
 if TYPE_CHECKING:
     from fastlearn.data.loaders import Loader
     from fastlearn.metrics import Metric
+    from fastlearn.runtime.compiled import CompiledForward
     from fastlearn.task import Task
     from fastlearn.training.callback import Events
     from fastlearn.training.recorder import Recorder
@@ -100,6 +101,7 @@ class TrainState:
     outputs: Any = None
     loss: torch.Tensor | None = None
     loss_func: Callable[..., torch.Tensor] | None = None
+    compiled: CompiledForward | None = None
     grad_weight: float = 1.0
     will_step: bool = True
     stepped: bool = False
@@ -124,6 +126,13 @@ class TrainState:
     def batch_size(self) -> int:
         """Samples in the current batch."""
         return count_samples(self.inputs or self.targets)
+
+    def forward(self, *inputs: Any) -> Any:
+        """The model's outputs, by way of torch's compiler after `learn.compile()`.
+
+        A replaced `learn.step` may call this in place of `state.model`, which itself is never compiled.
+        """
+        return self.model(*inputs) if self.compiled is None else self.compiled(self.model, *inputs)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of `loss`, then tell the callbacks.

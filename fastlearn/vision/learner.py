@@ -79,7 +79,8 @@ def vision_learner(
     pretraining, unless `dls` does so itself; `dls` stays as it is. `n_out` and the number of channels `n_in` come from
     `dls` where it knows them. `bn="eval"` (the default when pretrained) keeps the body's batch-norm statistics,
     `bn="train"` is fast.ai's recipe. With `seed`, the head's first weights come from it too. The head's options are
-    those of `create_head`, the others those of `Learner`.
+    those of `create_head`, the others those of `Learner`. Convolutional networks train in channels-last memory format
+    where that is faster; `learn.to_channelslast(False)` undoes it.
 
     Raises ConfigError for an unknown arch or a wrong `n_out`, WeightsError if pretrained weights cannot be had.
 
@@ -131,6 +132,7 @@ def vision_learner(
         seed=seed,
         bn=bn or (PRETRAINED_BN if pretrained else "train"),
     )
+    learn.to_channelslast(None)
     if pretrained:
         learn.freeze()
     return learn

@@ -8,7 +8,7 @@ from fastlearn.learner import Learner
 
 PROMISED = """
 fit fit_one_cycle fit_flat_cos fit_sgdr fine_tune lr_find validate get_preds predict tta show_results summary dry_run
-freeze unfreeze freeze_to save load to_fp16 to_bf16 to_fp32 to_channelslast on add_cb remove_cb no_bar
+freeze unfreeze freeze_to save load to_fp16 to_bf16 to_fp32 to_channelslast compile on add_cb remove_cb no_bar
 """
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastlearn.runtime.precision import Precision
+from fastlearn.runtime.precision import Precision, has_fast_bf16
 
 
 def test_fp32_is_plain():
@@ -22,6 +22,13 @@ def test_bf16_computes_in_bf16_and_leaks_no_autocast_after_an_error():
         raise ValueError("mid-step")
     assert not torch.is_autocast_enabled("cpu")
     assert layer(torch.ones(1, 2)).dtype == torch.float32
+
+
+def test_imitated_bf16_is_known(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not has_fast_bf16(torch.device("cpu")) and has_fast_bf16(torch.device("mps"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert not has_fast_bf16(torch.device("cuda"))
 
 
 def test_fp16_becomes_bf16_on_the_cpu():

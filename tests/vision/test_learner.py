@@ -139,6 +139,24 @@ def test_fine_tune_trains(pictures: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(statistics, now, strict=True))  # bn="eval" keeps them
 
 
+def test_convolutions_train_and_predict_channels_last_where_it_pays(pictures: Path) -> None:
+    learn = vision_learner(loaders(pictures), LITE0, head="linear", seed=1)
+    stem = learn.model.get_submodule("0.conv_stem").weight
+    pays = torch.backends.mkldnn.is_available()
+    assert learn.channels_last is pays and stem.is_contiguous() is not pays
+    learn.to_channelslast()
+    with learn.no_bar():
+        learn.fine_tune(1)
+    assert not stem.is_contiguous() and stem.requires_grad
+    probabilities = learn.get_preds()[0]
+    assert torch.allclose(learn.to_channelslast(False).get_preds()[0], probabilities, atol=1e-4)
+    assert stem.is_contiguous() and not learn.channels_last
+
+
+def test_a_transformer_keeps_the_usual_format(pictures: Path) -> None:
+    assert not vision_learner(loaders(pictures), "vit_tiny_patch16_224", pretrained=False).channels_last
+
+
 def test_no_weights_no_learner(pictures: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
