@@ -26,6 +26,7 @@ class GradientAccumulation(Callback):
 
     order = 10
     in_lr_find = True
+    needs_inputs = False
 
     @named_options
     def __init__(self, n_acc: int = 32) -> None:

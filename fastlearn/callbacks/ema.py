@@ -32,6 +32,7 @@ class EMA(Callback):
     """
 
     order = 40
+    needs_inputs = False
 
     @named_options
     def __init__(self, decay: float = 0.999, use_at_end: bool = True, warmup: bool = True) -> None:

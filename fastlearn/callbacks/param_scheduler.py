@@ -27,6 +27,7 @@ class ParamScheduler(Callback):
 
     order = -50  # before callbacks that scale the rate
     in_lr_find = False
+    needs_inputs = False
 
     @named_options
     def __init__(self, scheds: Mapping[str, Callable[[float], Any]]) -> None:

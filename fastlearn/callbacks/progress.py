@@ -43,6 +43,7 @@ class ProgressCallback(Callback):
 
     order = 45
     is_bar = True
+    needs_inputs = False
 
     def __init__(self, visible: bool = True, form: Form = "auto") -> None:
         if form not in ("auto", "terminal", "lines", "notebook"):

@@ -25,6 +25,8 @@ class ReduceLROnPlateau(TrackerCallback):
     >>> learn.fit(20, cbs=ReduceLROnPlateau(patience=2))
     """
 
+    needs_inputs = False
+
     @named_options
     def __init__(
         self, monitor: str = "valid_loss", comp: Compare | None = None, min_delta: float = 0.0, patience: int = 1,

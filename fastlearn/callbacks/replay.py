@@ -28,6 +28,7 @@ class Replay(Callback):
     """
 
     order = 45  # where the dashboard acts
+    needs_inputs = False
 
     def __init__(self, interventions: Iterable[Intervention | dict[str, Any]]) -> None:
         if isinstance(interventions, (Intervention, dict)) or not isinstance(interventions, Iterable):

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fastlearn.callbacks.progress import in_notebook
-from fastlearn.data.checks import check_dataloaders
 from fastlearn.errors import ConfigError, DataError
-from fastlearn.learner.setup import LR, NO_LABELS, LearnerSetup
+from fastlearn.learner.heading import Heading, default_passes
+from fastlearn.learner.running import check_epochs
+from fastlearn.learner.setup import LR, NO_LABELS
 from fastlearn.options import named_options
 from fastlearn.runtime.modes import kept_modes
 from fastlearn.training import schedule as schedules
 from fastlearn.training.callback import as_callbacks
 from fastlearn.training.dry_run import dry_run
 from fastlearn.training.hypers import lr_groups
-from fastlearn.training.loop import default_step, run_fit, valid_pass
+from fastlearn.training.loop import run_fit, valid_pass
 from fastlearn.training.lr_find import LRFinder, LRFinderResult, RisingRate, check_range
 from fastlearn.training.lr_suggest import SuggestFunc, suggest, valley
 from fastlearn.training.optimizer import check_wd
-from fastlearn.training.preflight import first_samples, preflight
 from fastlearn.training.recorder import Recorder
-from fastlearn.training.schedule import Schedule
+from fastlearn.training.schedule import Phase
 from fastlearn.training.snapshot import preserved
 from fastlearn.training.state import Story
 
 
-class Fitting(LearnerSetup):
+class Fitting(Heading):
     """The methods of a `Learner` that train or measure its model."""
 
     @named_options
@@ -141,10 +139,14 @@ class Fitting(LearnerSetup):
         cbs: Any = None,
         reset_opt: bool = False,
         keep_best: bool = False,
+        cached_head: bool = True,
     ) -> None:
         """Transfer learning: train the head with the body frozen, then everything, the stem `lr_mult` times slower.
 
         `base_lr` is 2e-3 when left out, or the rate that was picked by hand on the curve of `lr_find`.
+        Where the frozen body gives the same features in every epoch (`bn="eval"`), they are computed once and the head
+        is trained on them as `fit_head` does: each of the `freeze_epochs` is then many passes over the features.
+        `cached_head=False` runs the pictures through the body in each epoch, changed at random.
         `keep_best=True` puts back the weights of the frozen phase when the second one ends with a higher validation
         loss; it chooses by the validation set, so judge the result on other data.
 
@@ -162,11 +164,11 @@ class Fitting(LearnerSetup):
         check_wd(wd)
         if keep_best and self._valid_loader() is None:
             raise ConfigError("keep_best compares validation losses, and there is no validation set.")
-        rest: dict[str, Any] = {"wd": wd, "moms": moms, "cbs": cbs, "reset_opt": reset_opt}
+        rest: dict[str, Any] = {"wd": wd, "moms": moms, "cbs": as_callbacks(cbs), "reset_opt": reset_opt}
         story = Story("fine_tune", (("frozen", first.epochs), ("unfrozen", second.epochs)))
         self.freeze()
         with self._telling(story):
-            self.fit_one_cycle(first.epochs, first.lr, first.div, pct_start=first.pct_start, **rest)
+            self._fit_frozen(first, base_lr, cached_head, rest)
         frozen = (
             {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()} if keep_best else None
         )
@@ -179,6 +181,15 @@ class Fitting(LearnerSetup):
         if frozen is not None and not self.recorder.final_value("valid_loss") <= frozen_loss:
             self.model.load_state_dict(frozen)
             print("Kept the weights of the frozen phase, whose validation loss was lower.")
+
+    def _fit_frozen(self, phase: Phase, lr: float, cached_head: bool, rest: dict[str, Any]) -> None:
+        """The frozen part of `fine_tune`, on kept features where that can be."""
+        head = self._kept_head(rest["cbs"]) if cached_head and phase.epochs and self._has_body() else None
+        if head is None:
+            self.fit_one_cycle(phase.epochs, phase.lr, phase.div, pct_start=phase.pct_start, **rest)
+        else:
+            passes = math.ceil(default_passes(head.train) / phase.epochs)
+            self._fit_kept(head.with_passes(passes), phase.epochs, lr, **rest)
 
     @named_options
     def lr_find(
@@ -265,87 +276,3 @@ class Fitting(LearnerSetup):
             self._plan(1, schedules.constant(self._lrs(None)), self._valid_loader()), callbacks, Recorder()
         )
         return dry_run(state, self.step)
-
-    @contextlib.contextmanager
-    def _telling(self, story: Story) -> Iterator[None]:
-        """Fits inside are a part of this story; those after its first part are appended to it."""
-        self._story = story
-        self.recorder.continue_story(story.index > 0)
-        try:
-            yield
-        finally:
-            self._story = None
-            self.recorder.continue_story(False)
-
-    def _fit(
-        self,
-        title: str,
-        n_epoch: int,
-        schedule: Schedule,
-        wd: float | None,
-        cbs: Any,
-        reset_opt: bool,
-        start_epoch: int,
-    ) -> None:
-        n_epoch, start_epoch = check_epochs(n_epoch), check_epochs(start_epoch, "start_epoch")
-        check_wd(wd)
-        story = self._story or Story(title, (("", n_epoch),))
-        added = as_callbacks(cbs)
-        self._check_before_training()
-        if reset_opt or self.opt is None:
-            self.create_opt()
-        assert self.opt is not None
-        if wd is not None:
-            for group in self.opt.param_groups:
-                group["wd" if "wd" in group else "weight_decay"] = wd
-        callbacks = [*self.cbs, *added]
-        if not self._bar:
-            callbacks = [callback for callback in callbacks if not getattr(callback, "is_bar", False)]
-        state = self._state(
-            self._plan(n_epoch, schedule, self._valid_loader(), start_epoch=start_epoch, story=story),
-            callbacks,
-            self.recorder,
-        )
-        try:
-            run_fit(state, self.step)
-        finally:
-            self.epoch, self.global_step, self._stopped = state.epoch, state.step, state.stop_story
-
-    def _check_before_training(self) -> None:
-        if not len(self.dls.train):
-            raise ConfigError("The training loader has no batch. Use a smaller batch size (bs=…) or more data.")
-        self._check_files()
-        self._preflight()
-
-    def _check_files(self) -> None:
-        """Refuse files that no training can use, before the first batch; once for each data set, by header and tail."""
-        fresh: list[Any] = [
-            ds for ds in (getattr(dl, "dataset", None) for dl in self.dls.loaders) if hasattr(ds, "files_checked")
-        ]
-        if all(dataset.files_checked for dataset in fresh):
-            return
-        report = check_dataloaders(self.dls, progress=self._bar, thorough=False)
-        report.raise_for_unreadable()
-        for dataset in fresh:
-            dataset.files_checked = True
-        others = [*report.errors, *report.warnings]
-        if others and self._bar:
-            more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
-            print(f"About the data: {others[0].message}{more} Type dls.check() to see it all.")
-
-    def _preflight(self) -> None:
-        """Look for faults on two samples, once for each change of model, loss or metrics."""
-        setup = (self.model, self.loss_func, self.step, tuple(self.metrics), self.dls)
-        if self._checked == setup or self.step is not default_step:
-            return
-        batch = first_samples(self.dls.train, self.device)
-        if batch is not None:
-            preflight(self.model, batch, self.dls.n_inp, self.loss_func, self.metrics, self.task, self.precision)
-        self._checked = setup
-
-
-def check_epochs(n: Any, name: str = "number of epochs") -> int:
-    """`n` as an int; ConfigError unless it is a whole number from 0 (NumPy's too)."""
-    if isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 0:
-        raise ConfigError(f"The {name} is a whole number from 0, not {n!r}.")
-    return int(n)

@@ -113,6 +113,8 @@ class Callback:
 
     Every event takes the `TrainState`. Callbacks run by `order`, low first, and otherwise as they were given.
     `in_lr_find` says whether the callback changes the training itself, and so takes part in `lr_find` too.
+    `needs_inputs` says whether it needs the model's inputs (the pictures) in each batch, which a head that is trained
+    on kept features does without (see `fit_head`); None: if it has a `before_batch`, which may replace them.
 
     >>> class Shout(Callback):
     ...     def after_epoch(self, state):
@@ -121,6 +123,7 @@ class Callback:
 
     order: int = 0
     in_lr_find: bool = False
+    needs_inputs: bool | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
