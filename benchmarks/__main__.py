@@ -22,6 +22,13 @@ QUICK = {
     "step_overhead": ["--rounds", "2"],
     "import_cost": ["--rounds", "2"],
     "index_files": ["--rounds", "1", "--n", "20000"],
+    "loading": ["--rounds", "1", "--n", "256"],
+    "train_epoch": ["--rounds", "1", "--n", "64"],
+    "inference": ["--rounds", "1"],
+    "channels_last": ["--rounds", "1", "--only", "resnet18"],
+    "memory": ["--rounds", "1", "--n", "256", "--sizes", "1000", "10000"],
+    "growth": ["--rounds", "1", "--n", "256", "--sizes", "1000", "10000"],
+    "time_to_accuracy": ["--sets", "digits", "--seeds", "1"],
     "live_cost": ["--rounds", "1", "--steps", "2000"],
     "live_page": ["--only", "latency", "saved"],
 }

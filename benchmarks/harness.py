@@ -32,11 +32,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from report import Rounds, installed_versions, machine, now, summarise, table
+from report import Rounds, installed_versions, machine, now, summarise, table, usable_cores
 
 HERE = Path(__file__).resolve().parent
 OURS = "ours"  # the Python that runs the benchmark
@@ -71,11 +72,12 @@ class Measure:
     differences: Sequence[str] = ()  # figures whose difference to the reference is of interest, beside the ratio
     alone: Sequence[str] = ()  # figures that are compared already, so that a ratio of them would say nothing
     rounds: int = 7
-    threads: int = 1
+    threads: int = 1  # of each contestant; 0 for one a core
     warmup: int = 1
     add_options: Callable[[argparse.ArgumentParser], None] | None = None
     before: Callable[[argparse.Namespace], Sequence[str]] | None = None  # shared set-up; gives options for the workers
     after: Callable[[argparse.Namespace], None] | None = None  # its undoing, also after an error
+    finish: Callable[[argparse.Namespace, Mapping[str, Any]], None] | None = None  # given the report: a plot of it
 
 
 # ── for use inside contestants ───────────────────────────────────────────────────────────────────────────────────────
@@ -86,6 +88,26 @@ def timed(work: Callable[[], object]) -> dict[str, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+
+
+def timed_tree(work: Callable[[], object]) -> dict[str, float]:
+    """The same, and in `cpu` the worker processes of a loader too, those that have ended meanwhile included."""
+    wall, cpu = time.perf_counter(), tree_cpu_s()
+    work()
+    return {"cpu": tree_cpu_s() - cpu, "wall": time.perf_counter() - wall}
+
+
+def tree_cpu_s() -> float:
+    """CPU seconds so far of this process and of all that it has started, to about a hundredth."""
+    import psutil
+
+    total, me = 0.0, psutil.Process()
+    for process in [me, *me.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+            total += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)  # those that ended
+    return total
 
 
 def peak_rss_mib() -> float:
@@ -181,8 +203,8 @@ def worker_environment(threads: int) -> dict[str, str]:
     path = os.pathsep.join([str(HERE.parent), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {
         **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(threads or usable_cores()),
+        "MKL_NUM_THREADS": str(threads or usable_cores()),
         "OMP_WAIT_POLICY": "PASSIVE",
         "MPLBACKEND": "Agg",
         "PYTHONWARNINGS": "ignore",
@@ -198,12 +220,15 @@ def main(measure: Measure, argv: Sequence[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(description=measure.title)
     parser.add_argument("--rounds", type=int, default=measure.rounds, help="counted rounds (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=measure.threads, help="of each contestant (default %(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=measure.threads, help="of each, 0: all cores (default %(default)s)"
+    )
     parser.add_argument("--only", nargs="+", choices=list(measure.contestants), help="leave the other contestants out")
     parser.add_argument("--peers-python", default=None, help="a Python that has the peers (default this one)")
     parser.add_argument(
         "--results", type=Path, default=HERE / "results", help="folder of the JSON (default %(default)s)"
     )
+    parser.add_argument("--part", help=argparse.SUPPRESS)  # see main_parts
     parser.add_argument("--worker", choices=list(measure.contestants), help=argparse.SUPPRESS)
     if measure.add_options:
         measure.add_options(parser)
@@ -233,6 +258,23 @@ def main(measure: Measure, argv: Sequence[str] | None = None) -> None:
     target = options.results / f"{measure.name}.json"
     target.write_text(json.dumps(report, indent=1) + "\n")
     print(f"\nWritten to {target}")
+    if measure.finish:
+        measure.finish(options, report)
+
+
+def main_parts(parts: Mapping[str, Measure], left_out: Mapping[str, str] | None = None) -> None:
+    """The command line of a file with several measures: `--part NAME` runs one of them, without it they run in turn.
+
+    Those `left_out` are run only when they are named; the reason is said.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--part", choices=list(parts))
+    chosen, others = parser.parse_known_args()
+    for name in [chosen.part] if chosen.part else parts:
+        if not chosen.part and name in (left_out or {}):
+            print(f"Without {name}: {left_out[name]}.", file=sys.stderr)  # type: ignore[index]
+            continue
+        main(parts[name], ["--part", name, *others])
 
 
 def run_rounds(

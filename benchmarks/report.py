@@ -135,9 +135,13 @@ def installed_versions() -> dict[str, str]:
 
 def machine() -> dict[str, object]:
     """What the figures were taken on."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cpu": cpu_name(), "cores": usable, "system": platform.platform(), "load": load}
+    return {"cpu": cpu_name(), "cores": usable_cores(), "system": platform.platform(), "load": load}
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_name() -> str:
