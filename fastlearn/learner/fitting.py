@@ -168,7 +168,7 @@ class Fitting(Heading):
         story = Story("fine_tune", (("frozen", first.epochs), ("unfrozen", second.epochs)))
         self.freeze()
         with self._telling(story):
-            self._fit_frozen(first, base_lr, cached_head, rest)
+            story = self._fit_frozen(story, first, base_lr, cached_head, rest)
         frozen = (
             {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()} if keep_best else None
         )
@@ -182,14 +182,16 @@ class Fitting(Heading):
             self.model.load_state_dict(frozen)
             print("Kept the weights of the frozen phase, whose validation loss was lower.")
 
-    def _fit_frozen(self, phase: Phase, lr: float, cached_head: bool, rest: dict[str, Any]) -> None:
-        """The frozen part of `fine_tune`, on kept features where that can be."""
+    def _fit_frozen(self, story: Story, phase: Phase, lr: float, cached_head: bool, rest: dict[str, Any]) -> Story:
+        """The frozen part of `fine_tune`, on kept features where that can be; the story with the steps of its parts."""
         head = self._kept_head(rest["cbs"]) if cached_head and phase.epochs and self._has_body() else None
         if head is None:
             self.fit_one_cycle(phase.epochs, phase.lr, phase.div, pct_start=phase.pct_start, **rest)
-        else:
-            passes = math.ceil(default_passes(head.train) / phase.epochs)
-            self._fit_kept(head.with_passes(passes), phase.epochs, lr, **rest)
+            return story
+        head = head.with_passes(math.ceil(default_passes(head.train) / phase.epochs))
+        self._story = dataclasses.replace(story, steps=(len(head.train), len(self.dls.train)))
+        self._fit_kept(head, phase.epochs, lr, **rest)
+        return self._story
 
     @named_options
     def lr_find(

@@ -17,7 +17,9 @@ class Pace:
     def __init__(self) -> None:
         self._started = self._looked = self._part_started = time.perf_counter()
         self._batches_before = self._epochs_before = self._epochs = self._total = 0
+        self._steps_before = self._steps_total = 0
         self._steps = self._valid_total = 0  # batches of an epoch
+        self._foreseen = True  # what is left takes as long a batch as what is done
         self._done = self._done_before = 0
         self._samples_s: float | None = None
 
@@ -28,10 +30,13 @@ class Pace:
         plan, story = state.plan, state.plan.story
         self._epochs_before = sum(n for _, n in story.parts[: story.index])
         self._epochs = sum(n for _, n in story.parts)
-        self._batches_before = self._epochs_before * _epoch_batches(state)
-        self._total = self._epochs * _epoch_batches(state)
         self._steps = plan.steps_per_epoch
         self._valid_total = len(plan.valid) if plan.valid is not None else 0
+        steps = story.steps_of_parts(self._steps)
+        self._steps_before, self._steps_total = sum(steps[: story.index]), sum(steps)
+        self._batches_before = self._steps_before + self._epochs_before * self._valid_total
+        self._total = self._steps_total + self._epochs * self._valid_total
+        self._foreseen = story.is_last or not story.steps
 
     def pause(self, seconds: float) -> None:
         """Time that passed without a batch counts for nothing."""
@@ -50,14 +55,14 @@ class Pace:
         total = self._total - self._batches_before
         self._note_speed(state, done, now)
         here = done - self._done_before
-        left = (now - self._part_started) / here * max(0, total - done) if here else None
+        left = (now - self._part_started) / here * max(0, total - done) if here and self._foreseen else None
         steps = state.fit_step + (1 if state.training and not at_end else 0)
         return {
             "epoch": min(self._epochs_before + state.fit_epoch + 1, self._epochs),
             "epochs": self._epochs,
             "part": plan.story.index,
-            "step": self._epochs_before * in_training + min(steps, plan.n_steps),
-            "steps_total": self._epochs * in_training,
+            "step": self._steps_before + min(steps, plan.n_steps),
+            "steps_total": self._steps_total,
             "phase": state.phase,
             "valid_done": valid_done,
             "valid_total": self._valid_total,

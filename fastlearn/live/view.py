@@ -182,7 +182,7 @@ class DashboardView:
             "title": story.title,
             "parts": [{"name": name, "epochs": epochs} for name, epochs in story.parts],
             "part": story.index,
-            "steps_total": sum(epochs for _, epochs in story.parts) * plan.steps_per_epoch,
+            "steps_total": sum(story.steps_of_parts(plan.steps_per_epoch)),
             "steps_per_epoch": plan.steps_per_epoch,
             "metric_names": names,
             "lower_is_better": {name: less_is_better(name) for name in names},

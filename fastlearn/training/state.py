@@ -29,12 +29,19 @@ Phase = Literal["train", "valid"]
 class Story:
     """What a user typed, of which a fit may be one part: `fine_tune` is a frozen and an unfrozen fit.
 
-    `parts` holds a name and the number of epochs of each, `index` says which of them this fit is.
+    `parts` holds a name and the number of epochs of each, `index` says which of them this fit is. `steps` are the
+    training batches of an epoch of each part, where these differ, as a head on kept features and the whole network do.
     """
 
     title: str = "fit"
     parts: tuple[tuple[str, int], ...] = ()
     index: int = 0
+    steps: tuple[int, ...] = ()
+
+    def steps_of_parts(self, usual: int) -> list[int]:
+        """The training batches of each whole part; an epoch has `usual` of them where the parts do not differ."""
+        each = self.steps or (usual,) * len(self.parts)
+        return [epochs * steps for (_, epochs), steps in zip(self.parts, each, strict=True)]
 
     @property
     def is_last(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,6 +66,25 @@ def test_the_second_part_goes_on_at_its_own_speed(clock: Clock):
     found = pace.progress(state_at(1, fit_step=4, batch_index=4))
     assert (found["epoch"], found["part"], found["step"], found["done"]) == (2, 1, 15, 20)
     assert found["left_s"] == pytest.approx(80)  # two seconds a batch, 40 to go
+
+
+def test_parts_of_different_steps(clock: Clock):
+    pace = Pace()
+    state = state_at()
+    state.plan.story = replace(state.plan.story, steps=(100, 10))
+    state.plan.steps_per_epoch = state.plan.n_steps = 100
+    pace.start_part(state)
+    clock.now += 1
+    state.fit_step = state.batch_index = 49
+    found = pace.progress(state)
+    assert (found["step"], found["steps_total"], found["done"], found["total"]) == (50, 130, 50, 150)
+    assert found["left_s"] is None  # nobody knows how long a batch of the other part takes
+    state = state_at(1, fit_step=4, batch_index=4)
+    state.plan.story = replace(state.plan.story, steps=(100, 10))
+    pace.start_part(state)
+    clock.now += 10
+    found = pace.progress(state)
+    assert (found["step"], found["done"], found["left_s"]) == (105, 110, pytest.approx(80))
 
 
 def test_the_end(clock: Clock):
