@@ -33,8 +33,6 @@ or <class>/*.jpg alone, of which a random fifth is then kept for validation."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    # Threads of OpenMP that spin while they wait starve any other program. Read when torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold signs that the terminal cannot show
