@@ -74,16 +74,17 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "head": Recipe(epochs=0),
-    "last_stage": Recipe(first=7, lr_body=1e-4, lr_head=1e-4),
     "top": Recipe(lr_body=3e-4, lr_head=1e-4),
-    "top_smooth": Recipe(lr_body=3e-4, lr_head=1e-4, smoothing=0.1),
-    # Variants that were searched and not taken
-    "top_soft": Recipe(lr_body=1e-4, lr_head=3e-5),
-    "top_all": Recipe(lr_body=3e-4, lr_head=1e-4, depthwise=True),
-    "top_norms": Recipe(lr_body=1e-3, lr_head=1e-4, norms_only=True),
     "whole": Recipe(first=0, lr_body=3e-4, lr_head=1e-4),
+    # Looked at on one or two splits, or not at all yet.
+    "last_stage": Recipe(first=7, lr_body=1e-4, lr_head=1e-4),
+    "top_smooth": Recipe(lr_body=3e-4, lr_head=1e-4, smoothing=0.1),
+    "top_soft": Recipe(lr_body=1e-4, lr_head=3e-5),
+    "top_depthwise": Recipe(lr_body=3e-4, lr_head=1e-4, depthwise=True),
+    "top_norms": Recipe(lr_body=1e-3, lr_head=1e-4, norms_only=True),
+    "whole_smooth": Recipe(first=0, lr_body=3e-4, lr_head=1e-4, smoothing=0.1),
 }
-DEFAULT_RECIPES = ("head", "last_stage", "top", "top_smooth")
+DEFAULT_RECIPES = ("head", "top", "whole")
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,7 @@ class ItemDataset:
         window = None if picture is None else self.item_tfms[0].cut(picture, rng, train)
         if window is None:
             return None
-        others = (block.encode(self._create(i, p)) if p != part else window for p, block in enumerate(self.blocks))
-        return tuple(others)
+        return tuple(window if p == part else self._made(i, p, block.as_numbers) for p, block in enumerate(self.blocks))
 
     def source(self, i: int) -> str:
         """The file or row of item `i`, for error messages."""
@@ -213,19 +212,20 @@ class ItemDataset:
 
     def _pixels(self, i: int, part: int) -> np.ndarray:
         """A picture at the size that the first item transform has fixed."""
-        fixed, raw = self.fixed_parts[part], self.raw[part][i]
+        fixed = self.fixed_parts[part]
         assert fixed is not None
-        try:
-            return fixed.pixels(raw)
-        except Exception as error:
-            raise self._named(error, i, f"{fixed.block!r}") from error
+        return self._made(i, part, fixed.pixels)
 
     def _create(self, i: int, part: int) -> Any:
-        raw, block = self.raw[part][i], self.blocks[part]
+        """The object of one part of item `i`."""
+        return self._made(i, part, self.blocks[part].create)
+
+    def _made(self, i: int, part: int, make: Callable[[Any], Any]) -> Any:
+        raw = self.raw[part][i]
         try:
-            return block.create(raw)
+            return make(raw)
         except Exception as error:
-            raise self._named(error, i, f"{block!r}") from error
+            raise self._named(error, i, f"{self.blocks[part]!r}") from error
 
     def _named(self, error: Exception, i: int, step: str) -> Exception:
         """The error with the file in it, and of a class that says whose fault it is."""

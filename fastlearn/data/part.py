@@ -73,6 +73,10 @@ class TransformBlock:
         """The object as a NumPy array or number."""
         return obj.numpy() if isinstance(obj, Tensor) else np.asarray(obj)
 
+    def as_numbers(self, raw: Any) -> Any:
+        """What `encode` gives of what `create` gives."""
+        return self.encode(self.create(raw))
+
     def decode(self, part: Tensor) -> Any:
         """One element of a batch, on the CPU, as an object that a person can read."""
         return part

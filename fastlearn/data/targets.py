@@ -101,6 +101,10 @@ class Category(TransformBlock):
         """The code as a NumPy number."""
         return np.int64(int(obj))
 
+    def as_numbers(self, raw: Any) -> np.int64:
+        """The code of a class, without the tensor that a person may look at."""
+        return np.int64(self.code(raw))
+
     def decode(self, part: Tensor) -> Any:
         """The class."""
         assert self.vocab is not None

@@ -106,8 +106,9 @@ class Resize(PlaceTransform):
         size = pixels.shape[1], pixels.shape[2]
         if self.method is ResizeMethod.Pad or self.fixed.of(size) != size:
             return None
-        left, top, right, bottom = map(int, self.crop(*size, rng, train).box)
-        return pixels[:, top:bottom, left:right]
+        at = rng.random(2) if train else CENTRE
+        top, left = (round((long - short) * part) for long, short, part in zip(size, self.size, at, strict=True))
+        return pixels[:, top : top + self.size[0], left : left + self.size[1]]
 
     def __repr__(self) -> str:
         return f"Resize({self.size[0]}x{self.size[1]}, {self.method.value})"

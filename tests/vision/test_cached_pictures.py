@@ -16,7 +16,8 @@ from fastlearn.data.cache import DiskCache, MemoryCache
 from fastlearn.data.files import get_image_files
 from fastlearn.data.part import TransformBlock
 from fastlearn.errors import ConfigError, ImageError
-from fastlearn.runtime.seed import RunKey
+from fastlearn.pixels import from_array, to_array
+from fastlearn.runtime.seed import RunKey, numpy_rng
 from fastlearn.vision import blocks
 from fastlearn.vision.augment import aug_transforms
 from fastlearn.vision.blocks import ImageBlock
@@ -99,6 +100,21 @@ def test_no_pixel_depends_on_the_cache(folder: Path, kind: Any, item_tfms: Any, 
     for _ in range(3):  # while it is filled, and full
         assert_same(batches(cached), plain)
     assert len(decoded) == 2 * N
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("size", [(120, 190), (200, 90), (24, 24), (3, 100)])
+def test_a_cut_is_what_a_call_makes(size: tuple[int, int], train: bool) -> None:
+    for tfm in (Resize(24), Resize((20, 31)), Resize((24, 20), "squish"), Resize(24, "pad")):
+        picture = PILImage.wrap(photo(size, 1))
+        fixed = tfm.fixed.of(picture.shape) or picture.shape
+        pixels = to_array(PILImage.create(picture, tfm.fixed))
+        assert pixels.shape[1:] == fixed
+        cut = tfm.cut(pixels, numpy_rng(7), train)
+        if cut is not None:
+            called = tfm((PILImage.wrap(from_array(pixels)),), ("image",), numpy_rng(7), train)[0]
+            assert np.array_equal(cut, to_array(called))
+        assert (cut is None) == (tfm.method == "pad" or max(size) > 16 * min(size) and tfm.method == "crop")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
