@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -12,7 +13,7 @@ import torch
 
 from fastlearn.data.choose_workers import choose_workers
 from fastlearn.data.samples import sample_weights
-from fastlearn.data.transform import Batch, BatchPipeline
+from fastlearn.data.transform import Batch, BatchPipeline, is_ours
 from fastlearn.data.workers import Job, Reader, read_here, read_in_processes, read_in_threads
 from fastlearn.errors import ConfigError, DataError
 from fastlearn.options import checked_flag, checked_function, found, named_options, unknown_option
@@ -161,10 +162,9 @@ class DataLoader:
         if (cache := getattr(self.dataset, "cache", None)) is not None:
             cache.refresh()
         numbers = range(start, len(self))
-        jobs = (Job(key, i * bs, tuple(order[i * bs : (i + 1) * bs].tolist())) for i in numbers)
+        jobs = (Job(key, i * bs, tuple(order[i * bs : (i + 1) * bs].tolist()), i) for i in numbers)
         with closing(self._read(jobs, len(numbers))) as stream:  # type: ignore[type-var]
-            for i, batch in zip(numbers, stream, strict=True):
-                yield self._finish(batch, key, i)
+            yield from stream
 
     def __iter__(self) -> Iterator[Batch]:
         self._passes += 1
@@ -182,16 +182,34 @@ class DataLoader:
         """These samples as a batch; one that comes several times is changed differently each time."""
         by_position = len(set(indices)) < len(indices)
         with closing(self._read(iter([Job(key, 0, indices)]), 1, by_position)) as stream:  # type: ignore[type-var]
-            return self._finish(next(stream), key, 0)
+            return next(stream)
 
     def _read(self, jobs: Iterator[Job], n_batches: int, by_position: bool = False) -> Iterator[Any]:
+        """The batches of these jobs, transformed and on the device."""
         pin = self.device.type == "cuda"
         reader = Reader(self.dataset, self.train, by_position or self.weights is not None, self.collate, pin)
+        waiting: deque[Job] = deque()
+        noted = (waiting.append(job) or job for job in jobs)  # type: ignore[func-returns-value]
         if self.num_workers == 0 or not n_batches:
-            return read_here(reader, jobs)
-        if n_batches > 1 and self._workers_for(reader) == "process":
-            return read_in_processes(reader, jobs, min(self.num_workers, n_batches))
-        return read_in_threads(reader, jobs, self.num_workers, self.bs)
+            read = read_here(reader, noted)
+        elif n_batches > 1 and self._workers_for(reader) == "process":
+            read = read_in_processes(reader, noted, min(self.num_workers, n_batches))
+        elif self._finished_by_readers():
+            yield from read_in_threads(reader, jobs, self.num_workers, self.bs, self._finish)
+            return
+        else:
+            read = read_in_threads(reader, noted, self.num_workers, self.bs)
+        with closing(read) as stream:  # type: ignore[type-var]
+            for batch in stream:
+                yield self._finish(batch, waiting.popleft())
+
+    def _finished_by_readers(self) -> bool:
+        """Whether the threads that read batches transform them too, side by side with the training.
+
+        On a CPU, and with transforms of fastlearn's: those of others may not be safe to share.
+        """
+        tfms = self.after_batch.tfms
+        return self.device.type == "cpu" and self.ours and self.collate is None and all(map(is_ours, tfms))
 
     def _workers_for(self, reader: Reader) -> str:
         """Threads or processes; of "auto", what the first whole pass has shown to be faster."""
@@ -199,11 +217,12 @@ class DataLoader:
             self.workers = choose_workers(reader, RunKey(self.seed, "look", 0), self.n, self.num_workers)
         return self.workers
 
-    def _finish(self, batch: Any, key: RunKey, i: int) -> Batch:
+    def _finish(self, batch: Any, job: Job) -> Batch:
         batch = to_device(batch, self.device, non_blocking=self.device.type == "cuda")
         if not self.after_batch:
             return batch
-        return self.after_batch(tuple(batch), torch_rng(key.seed, key.stream, key.epoch, "batch", i), self.train)
+        rng = torch_rng(job.key.seed, job.key.stream, job.key.epoch, "batch", job.number)
+        return self.after_batch(tuple(batch), rng, self.train)
 
     # Looking
 

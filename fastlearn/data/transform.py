@@ -159,6 +159,12 @@ def own_code(tfm: ItemTransform) -> str | None:
     return None if module.partition(".")[0] == "fastlearn" else getattr(code, "__qualname__", repr(code))
 
 
+def is_ours(tfm: BatchTransform) -> bool:
+    """Whether a batch transform is fastlearn's own, through and through."""
+    ours = type(tfm).__module__.partition(".")[0] == "fastlearn" and not isinstance(tfm, _EachInputBatch)
+    return ours and all(map(is_ours, getattr(tfm, "parts", ())))
+
+
 def as_tuple(tfms: Any) -> tuple[Any, ...]:
     """None, one transform, or several, as a tuple."""
     if tfms is None:

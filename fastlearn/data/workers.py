@@ -6,6 +6,7 @@ iterator, which ends the workers.
 
 from __future__ import annotations
 
+import functools
 import math
 import multiprocessing
 import os
@@ -35,11 +36,18 @@ LARGEST_CHUNK = 16
 
 @dataclass(frozen=True)
 class Job:
-    """One batch to read: the items `indices`, which come from position `first` on in the order of the pass `key`."""
+    """One batch to read: the items `indices`, which come from position `first` on in the order of the pass `key`.
+
+    `number` is the batch's own in that pass.
+    """
 
     key: RunKey
     first: int
     indices: tuple[int, ...]
+    number: int = 0
+
+
+Finish = Callable[[Any, Job], Any]  # what is done to a batch once it is read
 
 
 @dataclass(frozen=True)
@@ -138,10 +146,10 @@ def _as_error(error: BaseException, what: str) -> BaseException:
 
 
 class _Gathering:
-    """A batch in the making: threads bring its chunks in any order, and the last one stacks them."""
+    """A batch in the making: threads bring its chunks in any order, and the last one stacks and finishes them."""
 
-    def __init__(self, reader: Reader, job: Job, chunk: int) -> None:
-        self.reader, self.job = reader, job
+    def __init__(self, reader: Reader, job: Job, chunk: int, finish: Finish | None) -> None:
+        self.reader, self.job, self.finish = reader, job, finish
         self.starts = range(0, len(job.indices), chunk)
         self.chunk = chunk
         self.done: Future[Any] = Future()
@@ -172,21 +180,41 @@ class _Gathering:
             self.done.set_exception(self._errors[min(self._errors)])
             return
         try:
-            self.done.set_result(self.reader.batch([s for part in self._samples for s in part], self.job.indices))
+            batch = self.reader.batch([s for part in self._samples for s in part], self.job.indices)
+            self.done.set_result(batch if self.finish is None else self.finish(batch, self.job))
         except BaseException as error:
             self.done.set_exception(_as_error(error, _A_BATCH))
 
 
-def read_in_threads(reader: Reader, jobs: Iterable[Job], n_workers: int, bs: int) -> Iterator[Any]:
-    """Batches in order, a few of them read ahead by `n_workers` threads that share the samples of each."""
+@functools.cache
+def _pools() -> Any:
+    """The pools of threads in the libraries that are loaded."""
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController()
+
+
+def _alone() -> None:
+    """This thread does its share of the arithmetic by itself: the other readers, and the training, have their own."""
+    torch.get_num_threads()  # torch sets a thread up at its first use, and would undo what follows
+    _pools().limit(limits=1, user_api="openmp")
+
+
+def read_in_threads(
+    reader: Reader, jobs: Iterable[Job], n_workers: int, bs: int, finish: Finish | None = None
+) -> Iterator[Any]:
+    """Batches in order, a few of them read ahead by `n_workers` threads that share the samples of each.
+
+    With `finish`, they finish them too.
+    """
     chunk = max(1, min(LARGEST_CHUNK, math.ceil(bs / n_workers)))
     ahead = max(AHEAD, math.ceil(2 * n_workers * chunk / bs))
     stop = threading.Event()
-    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="fastlearn-data")
+    pool = ThreadPoolExecutor(n_workers, "fastlearn-data", initializer=None if finish is None else _alone)
     waiting: deque[Future[Any]] = deque()
     try:
         for job in jobs:
-            gathering = _Gathering(reader, job, chunk)
+            gathering = _Gathering(reader, job, chunk, finish)
             for c in range(len(gathering.starts)):
                 pool.submit(gathering.fill, c, stop)
             waiting.append(gathering.done)

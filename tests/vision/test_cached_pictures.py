@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fastlearn.errors import ConfigError, ImageError
 from fastlearn.pixels import from_array, to_array
 from fastlearn.runtime.seed import RunKey, numpy_rng
 from fastlearn.vision import blocks
-from fastlearn.vision.augment import aug_transforms
+from fastlearn.vision.augment import Normalize, aug_transforms, imagenet_stats
 from fastlearn.vision.blocks import ImageBlock
 from fastlearn.vision.data import ImageDataLoaders
 from fastlearn.vision.image import PILImage, PILImageBW
@@ -124,6 +125,35 @@ def test_threads_share_the_cache(folder: Path, workers: int, decoded: list[str])
     for _ in range(2):
         assert_same(batches(cached), plain)
     assert len(decoded) == 2 * N
+
+
+class Watched(Normalize):
+    """Notes which thread transforms a batch, and with how many of torch's threads."""
+
+    def by_rows(self, *args: Any) -> Any:
+        SEEN.append((threading.current_thread() is threading.main_thread(), torch.get_num_threads()))
+        return super().by_rows(*args)
+
+
+SEEN: list[tuple[bool, int]] = []
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_readers_transform_with_one_thread_each_what_is_safe_to_share(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    tfms = [*aug_transforms(), Watched.from_stats(*imagenet_stats)]
+    plain = batches(loaders(folder, batch_tfms=tfms))
+    monkeypatch.setattr(Watched, "__module__", "fastlearn.watched" if ours else "mine")
+    SEEN.clear()
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert_same(batches(loaders(folder, batch_tfms=tfms, num_workers=2)), plain)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(n_threads)
+    assert SEEN and set(SEEN) == ({(False, 1)} if ours else {(True, 2)})
 
 
 def test_processes_share_the_disk(folder: Path, decoded: list[str]) -> None:
