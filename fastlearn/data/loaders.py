@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -188,20 +188,21 @@ class DataLoader:
         """The batches of these jobs, transformed and on the device."""
         pin = self.device.type == "cuda"
         reader = Reader(self.dataset, self.train, by_position or self.weights is not None, self.collate, pin)
-        waiting: deque[Job] = deque()
-        noted = (waiting.append(job) or job for job in jobs)  # type: ignore[func-returns-value]
-        if self.num_workers == 0 or not n_batches:
-            read = read_here(reader, noted)
-        elif n_batches > 1 and self._workers_for(reader) == "process":
-            read = read_in_processes(reader, noted, min(self.num_workers, n_batches))
-        elif self._finished_by_readers():
+        by_process = self.num_workers > 0 and n_batches > 1 and self._workers_for(reader) == "process"
+        by_thread = self.num_workers > 0 and n_batches > 0 and not by_process
+        if by_thread and self._finished_by_readers():
             yield from read_in_threads(reader, jobs, self.num_workers, self.bs, self._finish)
             return
+        jobs, read_jobs = itertools.tee(jobs)
+        if by_process:
+            read = read_in_processes(reader, jobs, min(self.num_workers, n_batches))
+        elif by_thread:
+            read = read_in_threads(reader, jobs, self.num_workers, self.bs)
         else:
-            read = read_in_threads(reader, noted, self.num_workers, self.bs)
+            read = read_here(reader, jobs)
         with closing(read) as stream:  # type: ignore[type-var]
-            for batch in stream:
-                yield self._finish(batch, waiting.popleft())
+            for job, batch in zip(read_jobs, stream, strict=True):
+                yield self._finish(batch, job)
 
     def _finished_by_readers(self) -> bool:
         """Whether the threads that read batches transform them too, side by side with the training.

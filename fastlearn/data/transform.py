@@ -155,14 +155,18 @@ def as_batch_tfm(
 def own_code(tfm: ItemTransform) -> str | None:
     """The name of the user's own function or class behind an item transform; None for fastlearn's."""
     code = tfm.f if isinstance(tfm, _EachInput) else type(tfm)
-    module = getattr(code, "__module__", None) or ""
-    return None if module.partition(".")[0] == "fastlearn" else getattr(code, "__qualname__", repr(code))
+    return None if _in_fastlearn(code) else getattr(code, "__qualname__", repr(code))
 
 
 def is_ours(tfm: BatchTransform) -> bool:
     """Whether a batch transform is fastlearn's own, through and through."""
-    ours = type(tfm).__module__.partition(".")[0] == "fastlearn" and not isinstance(tfm, _EachInputBatch)
+    ours = _in_fastlearn(type(tfm)) and not isinstance(tfm, _EachInputBatch)
     return ours and all(map(is_ours, getattr(tfm, "parts", ())))
+
+
+def _in_fastlearn(code: Any) -> bool:
+    """Whether a class or function stands in one of fastlearn's modules."""
+    return (getattr(code, "__module__", None) or "").partition(".")[0] == "fastlearn"
 
 
 def as_tuple(tfms: Any) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ What is fixed is the body, in evaluation mode, and the head's first layers as fa
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -28,8 +29,7 @@ from fastlearn.runtime.seed import RunKey, numpy_rng
 from fastlearn.training.callback import Callback, FunctionCallback
 from fastlearn.training.explain import is_out_of_memory
 from fastlearn.training.fold import folded
-from fastlearn.training.loop import StepFunction
-from fastlearn.training.state import TrainState
+from fastlearn.training.loop import StepFunction, step_through
 
 MEMORY_PART = 0.25  # of the free memory, which the features may take
 # Layers without parameters that do the same in training and in evaluation. A subclass may do anything.
@@ -283,21 +283,6 @@ class FeatureLoader:
         return order + self.source.n * rng.integers(self.features.n_views, size=len(order))
 
 
-def step_through(rest: nn.Module) -> StepFunction:
-    """What `default_step` does, with `rest` in the model's place."""
-
-    def step(state: TrainState) -> None:
-        assert state.loss_func is not None
-        with state.precision.autocast():
-            state.outputs = rest(*state.inputs)
-            state.loss = state.loss_func(state.outputs, *state.targets)
-        if state.training:
-            state.backward(state.loss)
-            state.optimizer_step()
-
-    return step
-
-
 @dataclass(frozen=True)
 class HeadTraining:
     """What a fit of the head needs in the place of the learner's own loaders and step."""
@@ -330,5 +315,5 @@ def keep_features(
     return HeadTraining(
         FeatureLoader(train, kept, joined=True),
         None if valid is None or kept_valid is None else FeatureLoader(valid, kept_valid),
-        step_through(parts.rest),
+        functools.partial(step_through, parts.rest),
     )

@@ -13,12 +13,12 @@ from torch import nn
 from fastlearn.data.summary import seen
 from fastlearn.errors import DataError, DeviceMemoryError, FastlearnError
 from fastlearn.runtime.device import to_cpu
+from fastlearn.runtime.memory_format import as_channels_last
 from fastlearn.runtime.modes import evaluating
 from fastlearn.runtime.precision import Precision
 from fastlearn.runtime.seed import RunKey
 from fastlearn.training.explain import is_out_of_memory
 from fastlearn.training.fold import folded
-from fastlearn.training.loop import as_channels_last
 from fastlearn.training.state import count_samples
 
 if TYPE_CHECKING:
