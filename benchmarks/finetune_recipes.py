@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import os
 import random
@@ -32,7 +31,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from report import installed_versions, machine, markdown, now
+from report import load_rows, markdown, save_rows
 
 HERE = Path(__file__).resolve().parent
 DATASETS = HERE.parent / "datasets"
@@ -142,10 +141,26 @@ def make_stamps(target: Path, least: int = 25, most: int = 50) -> Path:
 # ── one run ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def loaders(folder: Path, seed: int, size_px: int, threads: int = 1) -> Any:
+    """fastlearn's loaders of a folder of few pictures, with at least eight batches an epoch."""
+    from fastlearn.vision.all import ImageDataLoaders, Resize, aug_transforms
+
+    return ImageDataLoaders.from_folder(
+        folder,
+        train="train",
+        valid="valid",
+        item_tfms=Resize(size_px),
+        batch_tfms=aug_transforms(),
+        bs=min(64, max(8, len(list((folder / "train").rglob("*.png"))) // 8)),
+        num_workers=threads,
+        seed=seed,
+    )
+
+
 def run(folder: Path, recipe: Recipe, seed: int, size_px: int, threads: int) -> dict[str, float]:
     """Accuracy and CPU seconds of one `fine_tune`, after its frozen phase and at its end."""
     from fastlearn.training.callback import Callback
-    from fastlearn.vision.all import ImageDataLoaders, Resize, accuracy, aug_transforms, vision_learner
+    from fastlearn.vision.all import accuracy, vision_learner
 
     start = time.process_time()
     seen: list[tuple[float, float]] = []
@@ -156,16 +171,7 @@ def run(folder: Path, recipe: Recipe, seed: int, size_px: int, threads: int) -> 
         def after_epoch(self, state: Any) -> None:
             seen.append((float(state.values["accuracy"]), time.process_time() - start))
 
-    dls = ImageDataLoaders.from_folder(
-        folder,
-        train="train",
-        valid="valid",
-        item_tfms=Resize(size_px),
-        batch_tfms=aug_transforms(),
-        bs=min(64, max(8, len(list((folder / "train").rglob("*.png"))) // 8)),
-        num_workers=threads,
-        seed=seed,
-    )
+    dls = loaders(folder, seed, size_px, threads)
     learn = vision_learner(dls, ARCH, metrics=accuracy, bn=recipe.bn, seed=seed, **recipe.learner)
     learn.add_cb(Note())
     with learn.no_bar():
@@ -175,27 +181,6 @@ def run(folder: Path, recipe: Recipe, seed: int, size_px: int, threads: int) -> 
 
 
 # ── the rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def load_rows(path: Path) -> list[dict[str, Any]]:
-    return json.loads(path.read_text())["rows"] if path.exists() else []
-
-
-def save_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """All rows and what they were made on, by a temporary file, so that a kill loses nothing."""
-    report = {
-        "measure": "finetune_recipes",
-        "title": f"fine_tune of {ARCH}: accuracy by recipe",
-        "arch": ARCH,
-        "machine": machine(),
-        "versions": installed_versions(),
-        "date": now(),
-    }
-    lines = ",\n  ".join(json.dumps(row) for row in rows)
-    draft = path.with_suffix(".part")
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    draft.write_text(json.dumps(report, indent=1)[:-2] + f',\n "rows": [\n  {lines}\n ]\n}}\n')
-    os.replace(draft, path)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -268,7 +253,7 @@ def run_all(options: argparse.Namespace, rows: list[dict[str, Any]], target: Pat
                     key = {"set": name, "recipe": recipe, "seed": seed}
                     rows[:] = [row for row in rows if not key.items() <= row.items()]
                     rows.append(key | figures | {"settings": settings_of(name, recipe, options)})
-                    save_rows(target, rows)
+                    save_rows(target, rows, f"fine_tune of {ARCH}: accuracy by recipe", arch=ARCH)
                     print(
                         f"{name:8} {recipe:16} seed {seed}: frozen {figures['frozen']:.3f}, "
                         f"whole {figures['final']:.3f}, {figures['cpu_s']:.1f} CPU s",

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import os
 import statistics
@@ -26,8 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune_recipes import ARCH, HERE, SETS, chosen_pictures, load_rows, mean_and_error
-from report import installed_versions, machine, markdown, now
+from finetune_recipes import ARCH, HERE, SETS, chosen_pictures, loaders, mean_and_error
+from report import load_rows, markdown, save_rows
 
 DATA = ("clipart", "digits", "fashion")
 
@@ -58,22 +57,6 @@ RECIPES = {
     }.items()
 }
 WHOLE = {"fine_tune(2)": True, "fine_tune(2, cached_head=False)": False}
-
-
-def loaders(folder: Path, seed: int, size_px: int) -> Any:
-    """The loaders of `finetune_recipes`."""
-    from fastlearn.vision.all import ImageDataLoaders, Resize, aug_transforms
-
-    return ImageDataLoaders.from_folder(
-        folder,
-        train="train",
-        valid="valid",
-        item_tfms=Resize(size_px),
-        batch_tfms=aug_transforms(),
-        bs=min(64, max(8, len(list((folder / "train").rglob("*.png"))) // 8)),
-        num_workers=1,
-        seed=seed,
-    )
 
 
 def head_rows(dls: Any, seed: int, names: Sequence[str]) -> Iterator[tuple[str, dict[str, float]]]:
@@ -134,16 +117,6 @@ def whole_row(dls: Any, seed: int, cached_head: bool) -> dict[str, float]:
         "frozen_cpu_s": at[0] - started,
         "cpu_s": at[-1] - started,
     }
-
-
-def save_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """All rows and what they were made on, by a temporary file, so that a kill loses nothing."""
-    report = {"measure": "fit_head", "title": f"fit_head of {ARCH}: accuracy by recipe", "arch": ARCH}
-    report |= {"machine": machine(), "versions": installed_versions(), "date": now()}
-    lines = ",\n  ".join(json.dumps(row) for row in rows)
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(report, indent=1)[:-2] + f',\n "rows": [\n  {lines}\n ]\n}}\n')
-    os.replace(draft, path)
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:
@@ -213,7 +186,7 @@ def run_all(options: argparse.Namespace, rows: list[dict[str, Any]], target: Pat
                 made = head_rows(dls, seed, heads)
                 for recipe, figures in itertools.chain(made, ((o, whole_row(dls, seed, WHOLE[o])) for o in wholes)):
                     rows.append(key | {"recipe": recipe} | figures)
-                    save_rows(target, rows)
+                    save_rows(target, rows, f"fit_head of {ARCH}: accuracy by recipe", arch=ARCH)
                     print(f"{name:8} seed {seed} {recipe:36} {figures['accuracy']:.3f}", flush=True)
 
 

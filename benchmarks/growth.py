@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness import OURS, PEERS, Build, Contestant, Measure, Round, main_parts
-from jpegs import add_jpeg_options, jpegs_after, jpegs_before
+from jpegs import jpegs_after, jpegs_before
 from loading import (
     BATCH_SIZE,
     fastai_loaders,
@@ -25,7 +25,7 @@ from loading import (
     torch_loader,
     use_new_cache_folder,
 )
-from many_files import SIZES, add_size_options, from_folder_figures, make_trees, remove_trees
+from many_files import SIZES, add_options, from_folder_figures, make_trees, remove_trees
 
 WORKERS = (0, 1, 2, 4)
 BATCH_SIZES = (8, 16, 32, 64, 128, 256)
@@ -151,11 +151,6 @@ def name_ends(axes: Any, ends: Mapping[str, float]) -> None:
         lowest = max(at, lowest)
         axes.text(1.01, lowest, name, transform=axes.transAxes, va="center", color=COLOURS.get(name))
         lowest += 0.055
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    add_jpeg_options(parser, 512)
-    add_size_options(parser)
 
 
 PARTS = {

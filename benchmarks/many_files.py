@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import run_fresh
+from jpegs import add_jpeg_options
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 N_CLASSES, LINKS_PER_FILE = 100, 30_000  # ext4 allows 65,000
@@ -41,8 +42,9 @@ def from_folder_figures(library: str, folder: Path, n: int) -> dict[str, float]:
     return run_fresh(PROBE.format(library=library), str(folder / str(n)), str(n))
 
 
-def add_size_options(parser: argparse.ArgumentParser) -> None:
-    """`--sizes`; every part of a measure takes all its options, so `--folder` is that of `jpegs.py`."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """`--sizes`, and those of `jpegs.py`, `--folder` among them: every part of a measure takes all its options."""
+    add_jpeg_options(parser, 512)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, choices=SIZES, help="numbers of files")
 
 

@@ -19,8 +19,8 @@ from __future__ import annotations
 import argparse
 
 from harness import OURS, PEERS, Build, Contestant, Measure, Round, main_parts, run_fresh
-from jpegs import add_jpeg_options, jpegs_after, jpegs_before
-from many_files import SIZES, add_size_options, from_folder_figures, make_trees, remove_trees
+from jpegs import jpegs_after, jpegs_before
+from many_files import SIZES, add_options, from_folder_figures, make_trees, remove_trees
 
 EPOCHS = {"1 epoch": 1, "2 epochs": 2, "4 epochs": 4}
 
@@ -104,11 +104,6 @@ def by_files(library: str) -> Build:
         return one_round
 
     return build
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    add_jpeg_options(parser, 512)
-    add_size_options(parser)
 
 
 PARTS = {

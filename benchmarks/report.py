@@ -9,6 +9,7 @@ ever adds to it.
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import os
 import platform
@@ -153,3 +154,22 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+# ── measures that keep a row a run, and go on where they were ────────────────────────────────────────────────────────
+
+
+def load_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows that are there."""
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def save_rows(path: Path, rows: Sequence[Mapping[str, Any]], title: str, **more: Any) -> None:
+    """All rows and what they were made on, by a temporary file, so that a kill loses nothing."""
+    report = {"measure": path.stem, "title": title, **more}
+    report |= {"machine": machine(), "versions": installed_versions(), "date": now()}
+    lines = ",\n  ".join(json.dumps(row) for row in rows)
+    draft = path.with_suffix(".part")
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_text(json.dumps(report, indent=1)[:-2] + f',\n "rows": [\n  {lines}\n ]\n}}\n')
+    os.replace(draft, path)

@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -36,15 +35,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from finetune_recipes import ARCH, SETS, STAMPS, chosen_pictures, load_rows, make_stamps, mean_and_error
+from finetune_recipes import ARCH, SETS, STAMPS, chosen_pictures, make_stamps, mean_and_error
 from harness import PEERS, interpreter, note_failure, tree_cpu_s, worker_environment
-from report import installed_versions, machine, markdown, now
+from report import load_rows, markdown, save_rows
 
 HERE = Path(__file__).resolve().parent
 EPOCHS = 2
 PEER_METHODS, OUR_METHODS = ("fastai", "fastai eval"), ("fit_head", "fine_tune")
 METHODS = (*PEER_METHODS, *OUR_METHODS)
 RIVAL = "fastai eval"
+TITLE = f"Fine-tuning {ARCH} on small sets: accuracy, and seconds to it"
 
 Row = dict[str, Any]
 
@@ -199,7 +199,7 @@ def run_all(options: argparse.Namespace, rows: list[Row], target: Path) -> dict[
                     key = {"set": name, "method": method, "seed": seed}
                     rows[:] = [row for row in rows if not key.items() <= row.items()]
                     rows.append(key | figures | {"settings": settings_of(name, options)})
-                    save(target, rows, failed)
+                    save_rows(target, rows, TITLE, failed=failed)
                     print(
                         f"{name:8} {method:12} seed {seed}: {figures['accuracy']:.3f} after {figures['wall_s']:.1f} s, "
                         f"{figures['cpu_s']:.1f} CPU s",
@@ -231,23 +231,6 @@ def find_row(rows: Sequence[Row], name: str, method: str, seed: int, options: ar
     wanted = {"set": name, "method": method, "seed": seed, "settings": settings_of(name, options)}
     found = next((row for row in rows if all(row[key] == value for key, value in wanted.items())), None)
     return None if method in options.again else found
-
-
-def save(path: Path, rows: Sequence[Row], failed: dict[str, str]) -> None:
-    """All rows and what they were made on, by a temporary file, so that a kill loses nothing."""
-    report = {
-        "measure": "time_to_accuracy",
-        "title": f"Fine-tuning {ARCH} on small sets: accuracy, and seconds to it",
-        "machine": machine(),
-        "versions": installed_versions(),
-        "failed": failed,
-        "date": now(),
-    }
-    lines = ",\n  ".join(json.dumps(row) for row in rows)
-    draft = path.with_suffix(".part")
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    draft.write_text(json.dumps(report, indent=1)[:-2] + f',\n "rows": [\n  {lines}\n ]\n}}\n')
-    os.replace(draft, path)
 
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -29,7 +29,6 @@ import copy
 import functools
 import importlib.util
 import itertools
-import json
 import os
 import random
 import statistics
@@ -41,7 +40,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune_recipes import ARCH, DATASETS, HERE, STAMPS, make_stamps, mean_and_error
-from report import installed_versions, machine, markdown, now
+from report import load_rows, markdown, save_rows
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -423,23 +422,6 @@ def loss_of(out: Tensor, targets: Tensor) -> float:
 # ── the rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def save_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """All rows and what they were made on, by a temporary file, so that a kill loses nothing."""
-    report = {
-        "measure": "unfreeze_recipes",
-        "title": f"Unfreezing {ARCH} from a converged head: accuracy by recipe",
-        "arch": ARCH,
-        "machine": machine(),
-        "versions": installed_versions(),
-        "date": now(),
-    }
-    lines = ",\n  ".join(json.dumps(row) for row in rows)
-    draft = path.with_suffix(".part")
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    draft.write_text(json.dumps(report, indent=1)[:-2] + f',\n "rows": [\n  {lines}\n ]\n}}\n')
-    os.replace(draft, path)
-
-
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """One line a data set, recipe and reading: accuracy and paired gain over the frozen head, with standard errors."""
     lines = [["data set", "recipe", "read", "seeds", "frozen head", "accuracy", "gain", "loss's change", "CPU s"]]
@@ -478,7 +460,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="run nothing, print the table of the rows that are there")
     options = parser.parse_args()
     target = options.results / "unfreeze_recipes.json"
-    rows = json.loads(target.read_text())["rows"] if target.exists() else []
+    rows = load_rows(target)
     if not options.table:
         # Before torch is imported: OpenMP reads these once.
         os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MPLBACKEND": "Agg"}
@@ -509,7 +491,8 @@ def run_all(options: argparse.Namespace, rows: list[dict[str, Any]], target: Pat
             rows[:] = [row for row in rows if not key.items() <= row.items()]
             rows.append(key | figures | {"settings": settings_of(name, recipe, options)})
             rows.sort(key=lambda row: (list(SETS).index(row["set"]), list(RECIPES).index(row["recipe"]), row["seed"]))
-            save_rows(target, rows)
+            title = f"Unfreezing {ARCH} from a converged head: accuracy by recipe"
+            save_rows(target, rows, title, arch=ARCH)
             print(
                 f"{name:11} {recipe:12} seed {seed}: frozen {figures['frozen']:.3f}, tuned {figures['tuned']:.3f}, "
                 f"outputs {figures['outputs']:.3f}, {figures['cpu_s']:.1f} CPU s",
