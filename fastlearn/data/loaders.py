@@ -18,7 +18,7 @@ from fastlearn.data.workers import Job, Reader, read_here, read_in_processes, re
 from fastlearn.errors import ConfigError, DataError
 from fastlearn.options import checked_flag, checked_function, found, named_options, unknown_option
 from fastlearn.runtime.device import as_device, to_cpu, to_device
-from fastlearn.runtime.seed import RunKey, check_seed, numpy_rng, torch_rng
+from fastlearn.runtime.seed import RunKey, check_seed
 
 Workers = Literal["auto", "thread", "process"]
 DEFAULT_BS = 64
@@ -140,9 +140,9 @@ class DataLoader:
     def order(self, key: RunKey) -> np.ndarray:
         """The positions of the samples in the pass `key`, before they are cut into batches."""
         if self.weights is not None:
-            return numpy_rng(key.seed, key.stream, key.epoch, "order").choice(self.n, self.n, p=self.weights)
+            return key.numpy_rng("order").choice(self.n, self.n, p=self.weights)
         if self.shuffle:
-            return numpy_rng(key.seed, key.stream, key.epoch, "order").permutation(self.n)
+            return key.numpy_rng("order").permutation(self.n)
         return np.arange(self.n)
 
     def indices(self, key: RunKey, i: int) -> list[int]:
@@ -222,7 +222,7 @@ class DataLoader:
         batch = to_device(batch, self.device, non_blocking=self.device.type == "cuda")
         if not self.after_batch:
             return batch
-        rng = torch_rng(job.key.seed, job.key.stream, job.key.epoch, "batch", job.number)
+        rng = job.key.torch_rng("batch", job.number)
         return self.after_batch(tuple(batch), rng, self.train)
 
     # Looking

@@ -15,7 +15,7 @@ from fastlearn.data.transform import BatchPipeline
 from fastlearn.data.workers import Reader
 from fastlearn.errors import DataError
 from fastlearn.paths import printable
-from fastlearn.runtime.seed import RunKey, numpy_rng, torch_rng
+from fastlearn.runtime.seed import RunKey
 
 if TYPE_CHECKING:
     from fastlearn.data.block import DataBlock
@@ -66,7 +66,7 @@ def _sample(dataset: ItemDataset) -> None:
         parts.append(dataset._create(0, p))
         _say(f"{block!r} creates", parts[-1])
     sample: tuple[Any, ...] = tuple(parts)
-    rng = numpy_rng(KEY.seed, KEY.stream, KEY.epoch, "sample", 0)
+    rng = KEY.numpy_rng("sample", 0)
     for tfm in dataset.item_tfms:
         try:
             sample = tfm(sample, dataset.kinds, rng, True)
@@ -87,7 +87,7 @@ def _batch(dataset: ItemDataset, n: int) -> tuple[Any, ...]:
 def _batch_tfms(batch: tuple[Any, ...], pipeline: BatchPipeline) -> None:
     if not pipeline:
         print("  none")
-    rng = torch_rng(KEY.seed, KEY.stream, KEY.epoch, "batch", 0)
+    rng = KEY.torch_rng("batch", 0)
     for tfm in pipeline.tfms:
         batch = tfm(batch, pipeline.kinds, rng, True)
         _say(_name(tfm), batch)

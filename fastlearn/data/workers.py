@@ -28,7 +28,7 @@ import torch
 from fastlearn.data.collate import stack_samples
 from fastlearn.errors import ConfigError, DataError, WorkerError
 from fastlearn.runtime.interrupt import DeferredInterrupt
-from fastlearn.runtime.seed import RunKey, numpy_rng
+from fastlearn.runtime.seed import RunKey
 
 AHEAD = 2
 LARGEST_CHUNK = 16
@@ -73,7 +73,7 @@ class Reader:
         if not self.ours:
             return self._foreign_sample(index)
         keys = ("sample", index, position) if self.by_position else ("sample", index)
-        return self.dataset.sample(index, numpy_rng(key.seed, key.stream, key.epoch, *keys), self.train)
+        return self.dataset.sample(index, key.numpy_rng(*keys), self.train)
 
     def _foreign_sample(self, index: int) -> Any:
         try:

@@ -6,11 +6,12 @@ The order of an epoch, a sample's augmentation and a step's dropout are each dra
 
 from __future__ import annotations
 
+import functools
 import numbers
 import os
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +34,14 @@ def _mix(x: int) -> int:
 
 def derive(seed: int, *keys: int | str) -> int:
     """A 63-bit seed for the thing that `keys` name; the same keys give the same number on every machine."""
-    state = _mix(seed & _MASK)
+    return _absorbed(_mix(seed & _MASK), keys) >> 1
+
+
+def _absorbed(state: int, keys: Iterable[int | str]) -> int:
     for key in keys:
         number = key if isinstance(key, int) else zlib.crc32(key.encode()) | 1 << 40
         state = _mix(state ^ _mix(number & _MASK))
-    return state >> 1
+    return state
 
 
 def numbered(seed: int) -> Callable[[int], int]:
@@ -53,12 +57,16 @@ class _Words(np.random.bit_generator.ISeedSequence):
         self.start = start
 
     def generate_state(self, n_words: int, dtype: Any = np.uint64) -> np.ndarray:
-        return np.array([_mix(self.start + i) for i in range(n_words)], dtype=np.uint64).astype(dtype)
+        return np.array([_mix(self.start + i) for i in range(n_words)], dtype=np.uint64).astype(dtype, copy=False)
 
 
 def numpy_rng(seed: int, *keys: int | str) -> np.random.Generator:
     """A NumPy generator of its own for the thing that `keys` name."""
-    return np.random.Generator(np.random.PCG64(_Words(derive(seed, *keys))))  # type: ignore[arg-type]
+    return _numpy_rng(derive(seed, *keys))
+
+
+def _numpy_rng(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(_Words(seed)))  # type: ignore[arg-type]
 
 
 def torch_rng(seed: int, *keys: int | str) -> torch.Generator:
@@ -74,9 +82,21 @@ class RunKey:
     stream: str
     epoch: int
 
+    @functools.cached_property
+    def _state(self) -> int:  # every sample of the pass starts here
+        return _absorbed(_mix(self.seed & _MASK), (self.stream, self.epoch))
+
     def derive(self, *keys: int | str) -> int:
-        """A seed for something inside this pass."""
-        return derive(self.seed, self.stream, self.epoch, *keys)
+        """A seed for something inside this pass: `derive(seed, stream, epoch, *keys)`."""
+        return _absorbed(self._state, keys) >> 1
+
+    def numpy_rng(self, *keys: int | str) -> np.random.Generator:
+        """A NumPy generator of its own for something inside this pass."""
+        return _numpy_rng(self.derive(*keys))
+
+    def torch_rng(self, *keys: int | str) -> torch.Generator:
+        """A CPU torch generator of its own for something inside this pass."""
+        return torch.Generator().manual_seed(self.derive(*keys))
 
 
 def draw_seed() -> int:

@@ -25,7 +25,7 @@ from fastlearn.data.loaders import DataLoader
 from fastlearn.runtime.memory_format import as_channels_last
 from fastlearn.runtime.modes import evaluating
 from fastlearn.runtime.precision import Precision
-from fastlearn.runtime.seed import RunKey, numpy_rng
+from fastlearn.runtime.seed import RunKey
 from fastlearn.training.callback import Callback, FunctionCallback
 from fastlearn.training.explain import is_out_of_memory
 from fastlearn.training.fold import folded
@@ -279,7 +279,7 @@ class FeatureLoader:
         order = self._order(key, number).astype(np.int64)
         if self.features.n_views == 1:
             return order
-        rng = numpy_rng(key.seed, key.stream, key.epoch, "view", number)
+        rng = key.numpy_rng("view", number)
         return order + self.source.n * rng.integers(self.features.n_views, size=len(order))
 
 

@@ -8,6 +8,7 @@ interpolation. A matrix takes a place in the *result* to the place in the *sourc
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -166,6 +167,15 @@ def choose(matrices: Tensor, chosen: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Findings:
+    """What the matrices of a placement ask for, looked at once for a whole batch."""
+
+    turns: tuple[int | None, ...]  # the `DIHEDRAL` way of each sample, None where pixels must be interpolated
+    shrinkage: int  # by how much the source is averaged first
+    flat: bool  # whether none of them has a perspective
+
+
+@dataclass(frozen=True)
 class Homographies:
     """A batch's placement: (n, 3, 3) `matrices` on the CPU and the `size` (h, w) of the result."""
 
@@ -174,12 +184,12 @@ class Homographies:
     mode: GridMode = "bilinear"
     pad_mode: PadMode = PadMode.Reflection
     align_corners: bool = True
-    shrinkage: int | None = None  # None: as these matrices have it
+    findings: Findings | None = None
 
     def rows(self, rows: slice, shape: torch.Size) -> Homographies:
         """The placement of some samples of a batch of pictures of `shape` (…, h, w), as it is within the batch."""
-        shrinkage = self._shrinkage(shape) if self.shrinkage is None else self.shrinkage
-        return replace(self, matrices=self.matrices[rows], shrinkage=shrinkage)
+        found = self._find(shape)
+        return replace(self, matrices=self.matrices[rows], findings=replace(found, turns=found.turns[rows]))
 
     def then(self, later: Homographies) -> Homographies:
         """This placement followed by `later`, as one."""
@@ -187,12 +197,12 @@ class Homographies:
 
     def apply_images(self, images: Tensor) -> Tensor:
         """Floats (n, c, h, w) placed so, in one interpolation; the very same tensor when nothing changes."""
-        turns = self._turns_only(images.shape)
+        turns = self._turns_alone(images.shape)
         return self._sample(images, self.mode, self.pad_mode) if turns is None else _lay(images, turns)
 
     def apply_masks(self, masks: Tensor) -> Tensor:
         """Integer masks (n, h, w) placed so: nearest pixel, background (0) outside when the padding is zeros."""
-        turns = self._turns_only(masks.shape)
+        turns = self._turns_alone(masks.shape)
         if turns is not None:
             return _lay(masks, turns)
         return self._sample(masks[:, None].float(), "nearest", self.pad_mode)[:, 0].round().to(masks.dtype)
@@ -204,33 +214,40 @@ class Homographies:
         moved = torch.cat([points, ones], -1).float() @ inverse.transpose(1, 2)
         return (moved[..., :2] / moved[..., 2:]).to(points.dtype)
 
-    def _turns_only(self, shape: torch.Size) -> list[int] | None:
+    def _find(self, shape: torch.Size) -> Findings:
+        return self.findings or Findings(self._turns(), self._shrinkage(shape), self._is_flat())
+
+    def _turns_alone(self, shape: torch.Size) -> list[int] | None:
         """The `DIHEDRAL` way of each sample where no interpolation is needed at all, else None."""
-        height, width = shape[-2:]
-        if (height, width) != tuple(self.size):
+        if tuple(shape[-2:]) != tuple(self.size):
             return None
-        ways = dihedral(torch.arange(8))
-        same = (self.matrices[:, None] == ways).flatten(2).all(2)  # (n, 8)
-        turns = same.double().argmax(1).tolist()
-        square = height == width or max(turns, default=0) < 4
-        return turns if square and bool(same.any(1).all()) else None
+        turns = self.findings.turns if self.findings else self._turns()
+        found = [turn for turn in turns if turn is not None]
+        return found if len(found) == len(turns) else None
+
+    def _turns(self) -> tuple[int | None, ...]:
+        n_ways = 8 if self.size[0] == self.size[1] else 4  # the other four swap height and width
+        same = (self.matrices[:, None] == dihedral(torch.arange(n_ways))).flatten(2).all(2)  # (n, ways)
+        ways, found = same.double().argmax(1).tolist(), same.any(1).tolist()
+        return tuple(way if is_one else None for way, is_one in zip(ways, found, strict=True))
+
+    def _is_flat(self) -> bool:
+        return bool((self.matrices[:, 2] == torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)).all())
 
     def _sample(self, images: Tensor, mode: GridMode, pad_mode: PadMode) -> Tensor:
-        placed = self
-        if mode != "nearest" and (factor := self.shrinkage or self._shrinkage(images.shape)) > 1:
+        placed, found = self, self._find(images.shape)
+        if mode != "nearest" and (factor := found.shrinkage) > 1:
             placed = replace(self, matrices=_pooling(images.shape, factor, self.align_corners) @ self.matrices)
             images = F.avg_pool2d(images, factor, ceil_mode=True, count_include_pad=False)
-        grid = placed._grid(images.device).to(images.dtype)
+        grid = placed._grid(images.device, found.flat).to(images.dtype)
         return F.grid_sample(images, grid, mode, pad_mode.value, self.align_corners)
 
-    def _grid(self, device: torch.device) -> Tensor:
+    def _grid(self, device: torch.device, flat: bool) -> Tensor:
         """(n, h, w, 2): where each pixel of the result looks."""
         x, y = (_centres(length, self.align_corners, device) for length in (self.size[1], self.size[0]))
         matrices = self.matrices.float().to(device, non_blocking=True)[:, :, :, None, None]  # (n, 3, 3, 1, 1)
         seen = matrices[:, :, 0] * x + (matrices[:, :, 1] * y[:, None] + matrices[:, :, 2])  # (n, 3, h, w)
-        grid = seen[:, :2]
-        if bool((self.matrices[:, 2] != torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)).any()):
-            grid = grid / seen[:, 2:]
+        grid = seen[:, :2] if flat else seen[:, :2].div_(seen[:, 2:])
         return grid.permute(0, 2, 3, 1)
 
     def _shrinkage(self, shape: torch.Size) -> int:
@@ -258,6 +275,7 @@ def _pooling(shape: torch.Size, factor: int, align_corners: bool) -> Tensor:
     return matrix
 
 
+@functools.lru_cache(32)
 def _centres(length: int, align_corners: bool, device: torch.device) -> Tensor:
     """Pixel centres from -1 to 1, either with the outermost on the ends or half a pixel inside."""
     edge = 1.0 if align_corners and length > 1 else (length - 1) / length
@@ -266,16 +284,21 @@ def _centres(length: int, align_corners: bool, device: torch.device) -> Tensor:
 
 def _lay(images: Tensor, turns: list[int]) -> Tensor:
     """Mirror and turn without interpolating; the very same tensor when no sample is to be turned."""
-    if not any(turns):
-        return images
+    ways = sorted(set(turns))
+    if len(ways) == 1:
+        return _turned(images, ways[0])
     result = torch.empty_like(images)
-    for turn in sorted(set(turns)):
+    for turn in ways:
         rows = torch.tensor([i for i, way in enumerate(turns) if way == turn]).to(images.device, non_blocking=True)
-        part = images.index_select(0, rows)
-        (xx, xy), (yx, yy) = DIHEDRAL[turn]
-        if turn >= 4:  # source x comes from result y
-            part = part.transpose(-1, -2)
-        signs = {-1: yx, -2: xy} if turn >= 4 else {-1: xx, -2: yy}
-        flips = [axis for axis, sign in signs.items() if sign < 0]
-        result.index_copy_(0, rows, part.flip(flips) if flips else part)
+        result.index_copy_(0, rows, _turned(images.index_select(0, rows), turn))
     return result
+
+
+def _turned(images: Tensor, turn: int) -> Tensor:
+    """All of them laid in one of the `DIHEDRAL` ways; the very same tensor in way 0."""
+    (xx, xy), (yx, yy) = DIHEDRAL[turn]
+    if turn >= 4:  # source x comes from result y
+        images = images.transpose(-1, -2)
+    signs = {-1: yx, -2: xy} if turn >= 4 else {-1: xx, -2: yy}
+    flips = [axis for axis, sign in signs.items() if sign < 0]
+    return images.flip(flips) if flips else images
