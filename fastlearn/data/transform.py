@@ -15,9 +15,9 @@ from fastlearn.errors import ConfigError, DataError, FastlearnError
 Sample = tuple[Any, ...]
 Batch = tuple[Any, ...]
 RowChange = Callable[[Batch, slice], Batch]
-# How many values go through all transforms together on a CPU: one picture of 128 by 128, or several smaller ones. As
-# floats, with where each pixel looks and what it sees there, they stay in the cache of one core.
-PIECE = 1 << 16
+# How many values go through all transforms together on a CPU: five pictures of 128 by 128, or fewer larger ones. Fewer
+# values would stay in the cache of one core, but threads wait for each other at every operation.
+PIECE = 1 << 18
 _EXAMPLES = {"item_tfms": "Resize(224)", "batch_tfms": "aug_transforms()"}
 
 
@@ -241,7 +241,8 @@ def _by_pieces(
             given = _tried(tfm, given, functools.partial(change, given, rows))
         return given
 
-    first = part = batch if n <= size else tuple(part[:size] for part in batch)
+    pieces = [batch] if n <= size else list(zip(*(whole.split(size) for whole in batch), strict=True))
+    part = pieces[0]
     for tfm in tfms:
         change = _tried(tfm, part, functools.partial(tfm.by_rows, n, part, kinds, rng, train))
         if change is None:
@@ -250,18 +251,18 @@ def _by_pieces(
         part = _tried(tfm, part, functools.partial(change, part, slice(0, size)))
     if n <= size:
         return part, len(changes)
-    result = [
-        whole if new is old else new.new_empty((n, *new.shape[1:]))
-        for whole, old, new in zip(batch, first, part, strict=True)
-    ]
-    for start in range(0, n, size):
-        rows = slice(start, min(start + size, n))
-        if start:
-            part = changed(rows, tuple(whole[rows] for whole in batch))
-        for whole, old, new in zip(result, batch, part, strict=True):
-            if whole is not old:
-                whole[rows] = new
-    return tuple(result), len(changes)
+    made = {
+        p: new.new_empty((n, *new.shape[1:]))
+        for p, (old, new) in enumerate(zip(pieces[0], part, strict=True))
+        if new is not old
+    }
+    places = {p: whole.split(size) for p, whole in made.items()}
+    for k, given in enumerate(pieces):
+        if k:
+            part = changed(slice(k * size, (k + 1) * size), given)
+        for p, place in places.items():
+            place[k].copy_(part[p])
+    return tuple(made.get(p, whole) for p, whole in enumerate(batch)), len(changes)
 
 
 def _tried(tfm: BatchTransform, batch: Batch, work: Callable[[], Any]) -> Any:

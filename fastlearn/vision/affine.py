@@ -70,14 +70,12 @@ class GeometricTransform(RandomTransform):
         if picture is None or (not train and self.size is None):
             return lambda batch, rows: batch
         shape = picture.shape
-        placed = self.place(n, (shape[-2], shape[-1]), rng, train)
-        placed = placed.rows(slice(0, n), shape)
+        placed = self.place(n, (shape[-2], shape[-1]), rng, train).of(shape, picture.device)
+        moves = {"image": placed.images, "mask": placed.masks, "points": placed.points}
 
         def change(batch: Batch, rows: slice) -> Batch:
-            here = placed.rows(rows, shape)
-            moves = {"image": here.apply_images, "mask": here.apply_masks, "points": here.apply_points}
             return tuple(
-                moves[kind](part) if kind in moves and isinstance(part, Tensor) else part
+                moves[kind](part, rows) if kind in moves and isinstance(part, Tensor) else part
                 for part, kind in zip(batch, kinds, strict=True)
             )
 

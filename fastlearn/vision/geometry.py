@@ -8,7 +8,6 @@ interpolation. A matrix takes a place in the *result* to the place in the *sourc
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -167,15 +166,6 @@ def choose(matrices: Tensor, chosen: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What the matrices of a placement ask for, looked at once for a whole batch."""
-
-    turns: tuple[int | None, ...]  # the `DIHEDRAL` way of each sample, None where pixels must be interpolated
-    shrinkage: int  # by how much the source is averaged first
-    flat: bool  # whether none of them has a perspective
-
-
-@dataclass(frozen=True)
 class Homographies:
     """A batch's placement: (n, 3, 3) `matrices` on the CPU and the `size` (h, w) of the result."""
 
@@ -184,28 +174,22 @@ class Homographies:
     mode: GridMode = "bilinear"
     pad_mode: PadMode = PadMode.Reflection
     align_corners: bool = True
-    findings: Findings | None = None
-
-    def rows(self, rows: slice, shape: torch.Size) -> Homographies:
-        """The placement of some samples of a batch of pictures of `shape` (…, h, w), as it is within the batch."""
-        found = self._find(shape)
-        return replace(self, matrices=self.matrices[rows], findings=replace(found, turns=found.turns[rows]))
 
     def then(self, later: Homographies) -> Homographies:
         """This placement followed by `later`, as one."""
         return replace(later, matrices=self.matrices @ later.matrices)
 
+    def of(self, shape: torch.Size, device: torch.device) -> Placement:
+        """This placement of pictures of `shape` (…, h, w) on `device`, to be made some rows at a time."""
+        return Placement(self, shape, device)
+
     def apply_images(self, images: Tensor) -> Tensor:
         """Floats (n, c, h, w) placed so, in one interpolation; the very same tensor when nothing changes."""
-        turns = self._turns_alone(images.shape)
-        return self._sample(images, self.mode, self.pad_mode) if turns is None else _lay(images, turns)
+        return self.of(images.shape, images.device).images(images)
 
     def apply_masks(self, masks: Tensor) -> Tensor:
         """Integer masks (n, h, w) placed so: nearest pixel, background (0) outside when the padding is zeros."""
-        turns = self._turns_alone(masks.shape)
-        if turns is not None:
-            return _lay(masks, turns)
-        return self._sample(masks[:, None].float(), "nearest", self.pad_mode)[:, 0].round().to(masks.dtype)
+        return self.of(masks.shape, masks.device).masks(masks)
 
     def apply_points(self, points: Tensor) -> Tensor:
         """Points (n, p, 2) as (x, y) from -1 to 1 over the picture, moved with what they mark."""
@@ -214,43 +198,14 @@ class Homographies:
         moved = torch.cat([points, ones], -1).float() @ inverse.transpose(1, 2)
         return (moved[..., :2] / moved[..., 2:]).to(points.dtype)
 
-    def _find(self, shape: torch.Size) -> Findings:
-        return self.findings or Findings(self._turns(), self._shrinkage(shape), self._is_flat())
-
-    def _turns_alone(self, shape: torch.Size) -> list[int] | None:
-        """The `DIHEDRAL` way of each sample where no interpolation is needed at all, else None."""
-        if tuple(shape[-2:]) != tuple(self.size):
-            return None
-        turns = self.findings.turns if self.findings else self._turns()
-        found = [turn for turn in turns if turn is not None]
-        return found if len(found) == len(turns) else None
-
-    def _turns(self) -> tuple[int | None, ...]:
+    def turns(self) -> list[int | None]:
+        """The `DIHEDRAL` way of each sample, None where pixels must be interpolated."""
         n_ways = 8 if self.size[0] == self.size[1] else 4  # the other four swap height and width
         same = (self.matrices[:, None] == dihedral(torch.arange(n_ways))).flatten(2).all(2)  # (n, ways)
         ways, found = same.double().argmax(1).tolist(), same.any(1).tolist()
-        return tuple(way if is_one else None for way, is_one in zip(ways, found, strict=True))
+        return [way if is_one else None for way, is_one in zip(ways, found, strict=True)]
 
-    def _is_flat(self) -> bool:
-        return bool((self.matrices[:, 2] == torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)).all())
-
-    def _sample(self, images: Tensor, mode: GridMode, pad_mode: PadMode) -> Tensor:
-        placed, found = self, self._find(images.shape)
-        if mode != "nearest" and (factor := found.shrinkage) > 1:
-            placed = replace(self, matrices=_pooling(images.shape, factor, self.align_corners) @ self.matrices)
-            images = F.avg_pool2d(images, factor, ceil_mode=True, count_include_pad=False)
-        grid = placed._grid(images.device, found.flat).to(images.dtype)
-        return F.grid_sample(images, grid, mode, pad_mode.value, self.align_corners)
-
-    def _grid(self, device: torch.device, flat: bool) -> Tensor:
-        """(n, h, w, 2): where each pixel of the result looks."""
-        x, y = (_centres(length, self.align_corners, device) for length in (self.size[1], self.size[0]))
-        matrices = self.matrices.float().to(device, non_blocking=True)[:, :, :, None, None]  # (n, 3, 3, 1, 1)
-        seen = matrices[:, :, 0] * x + (matrices[:, :, 1] * y[:, None] + matrices[:, :, 2])  # (n, 3, h, w)
-        grid = seen[:, :2] if flat else seen[:, :2].div_(seen[:, 2:])
-        return grid.permute(0, 2, 3, 1)
-
-    def _shrinkage(self, shape: torch.Size) -> int:
+    def shrinkage(self, shape: torch.Size) -> int:
         """By how much to average the source first, so that bilinear sampling does not skip pixels of it.
 
         From the sample that is shrunk least, by the areas that the matrices say, so that none gets blurred.
@@ -258,6 +213,68 @@ class Homographies:
         areas = torch.linalg.det(self.matrices[:, :2, :2]).abs()
         ratio = shape[-1] * shape[-2] / (self.size[0] * self.size[1])
         return max(1, int(math.sqrt(float(areas.min()) * ratio) / SKIP))
+
+
+class Placement:
+    """`Homographies` of pictures of one shape on one device, with all worked out but their pixels.
+
+    Then each few rows of a batch cost as few operations as can be: threads that share the interpreter wait for each
+    other at every one of them.
+    """
+
+    def __init__(self, placed: Homographies, shape: torch.Size, device: torch.device) -> None:
+        self.placed, self.shape, self.device = placed, shape, device
+        self.turns = placed.turns()
+        self.shrinkage = 1 if placed.mode == "nearest" else placed.shrinkage(shape)
+        self.flat = bool((placed.matrices[:, 2] == torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)).all())
+        self._places: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def images(self, images: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Floats (n, c, h, w), the `rows` of the batch, placed so; the very same tensor when nothing changes."""
+        turns = self._turns_alone(images, rows)
+        if turns is not None:
+            return _lay(images, turns)
+        if self.shrinkage > 1:
+            images = F.avg_pool2d(images, self.shrinkage, ceil_mode=True, count_include_pad=False)
+        return self.sample(images, rows, self.placed.mode, self.shrinkage)
+
+    def masks(self, masks: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Integer masks (n, h, w), the `rows` of the batch, placed so."""
+        turns = self._turns_alone(masks, rows)
+        if turns is not None:
+            return _lay(masks, turns)
+        return self.sample(masks[:, None].float(), rows, "nearest")[:, 0].round().to(masks.dtype)
+
+    def points(self, points: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Points (n, p, 2) of the `rows` of the batch, moved with what they mark."""
+        return replace(self.placed, matrices=self.placed.matrices[rows]).apply_points(points)
+
+    def sample(self, images: Tensor, rows: slice, mode: GridMode, shrinkage: int = 1) -> Tensor:
+        """Pictures that were averaged by `shrinkage`, looked at in the places that the matrices say."""
+        if shrinkage not in self._places:
+            self._places[shrinkage] = self._lines(shrinkage)
+        across, down = self._places[shrinkage]
+        seen = across[rows] + down[rows]  # (n, 3, h, w)
+        grid = seen[:, :2] if self.flat else seen[:, :2].div_(seen[:, 2:])
+        if grid.dtype != images.dtype:
+            grid = grid.to(images.dtype)
+        placed = self.placed
+        return F.grid_sample(images, grid.permute(0, 2, 3, 1), mode, placed.pad_mode.value, placed.align_corners)
+
+    def _turns_alone(self, part: Tensor, rows: slice) -> list[int] | None:
+        """The `DIHEDRAL` way of each of the rows where no interpolation is needed at all, else None."""
+        turns = [turn for turn in self.turns[rows] if turn is not None]
+        same_size = tuple(part.shape[-2:]) == tuple(self.placed.size)
+        return turns if same_size and len(turns) == len(part) else None
+
+    def _lines(self, shrinkage: int) -> tuple[Tensor, Tensor]:
+        """What x adds (n, 3, 1, w), and what y adds (n, 3, h, 1), to where each pixel of the result looks."""
+        matrices, (height, width), corners = self.placed.matrices, self.placed.size, self.placed.align_corners
+        if shrinkage > 1:
+            matrices = _pooling(self.shape, shrinkage, corners) @ matrices
+        by_x, by_y, rest = matrices.float().to(self.device, non_blocking=True)[..., None, None].unbind(2)
+        x, y = (_centres(length, corners, self.device) for length in (width, height))
+        return by_x * x, by_y * y[:, None] + rest
 
 
 def _pooling(shape: torch.Size, factor: int, align_corners: bool) -> Tensor:
@@ -275,7 +292,6 @@ def _pooling(shape: torch.Size, factor: int, align_corners: bool) -> Tensor:
     return matrix
 
 
-@functools.lru_cache(32)
 def _centres(length: int, align_corners: bool, device: torch.device) -> Tensor:
     """Pixel centres from -1 to 1, either with the outermost on the ends or half a pixel inside."""
     edge = 1.0 if align_corners and length > 1 else (length - 1) / length

@@ -132,12 +132,15 @@ def test_pieces_make_the_same_batch_as_the_whole(size, rows, monkeypatch):
     in_pieces = BatchPipeline(tfms, KINDS)(batch, torch_rng(3), True)
     monkeypatch.setattr(transform, "PIECE", 10**9)
     whole = BatchPipeline(tfms, KINDS)(batch, torch_rng(3), True)
-    torch.testing.assert_close(in_pieces[0], whole[0], atol=1e-5, rtol=1e-5)  # alone, a mirrored row is not interpolated
+    torch.testing.assert_close(
+        in_pieces[0], whole[0], atol=1e-5, rtol=1e-5
+    )  # alone, a mirrored row is not interpolated
     assert in_pieces[1] is batch[1] is whole[1]
 
 
 def test_a_piece_that_fails_is_told_with_its_transform(monkeypatch):
     monkeypatch.setattr(transform, "PIECE", 1)
+
     class Picky(RowTransform):
         def by_rows(self, n, part, kinds, rng, train):
             def change(batch, rows):

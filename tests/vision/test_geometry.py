@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
@@ -24,9 +23,8 @@ def smooth(size=65):
 def test_the_identity_gives_back_the_same_tensor(align_corners):
     images = pictures()
     assert Homographies(g.identity(2), (12, 12), align_corners=align_corners).apply_images(images) is images
-    sampled = Homographies(g.identity(2), (12, 12), align_corners=align_corners)._sample(
-        images, "bilinear", PadMode.Reflection
-    )
+    placed = Homographies(g.identity(2), (12, 12), align_corners=align_corners).of(images.shape, images.device)
+    sampled = placed.sample(images, slice(None), "bilinear")
     torch.testing.assert_close(sampled, images, atol=2e-6, rtol=0)
 
 
@@ -34,9 +32,12 @@ def test_the_identity_gives_back_the_same_tensor(align_corners):
 @pytest.mark.parametrize("turn", range(8))
 def test_the_eight_turns_are_exact_and_agree_with_sampling_and_pillow(turn, align_corners):
     images = pictures(1, 5, 5)
-    placed = Homographies(g.dihedral(torch.tensor([turn])), (5, 5), align_corners=align_corners)
+    placed = Homographies(
+        g.dihedral(torch.tensor([turn])), (5, 5), pad_mode=PadMode.Border, align_corners=align_corners
+    )
     exact = placed.apply_images(images)
-    torch.testing.assert_close(placed._sample(images, "bilinear", PadMode.Border), exact, atol=2e-6, rtol=0)
+    sampled = placed.of(images.shape, images.device).sample(images, slice(None), "bilinear")
+    torch.testing.assert_close(sampled, exact, atol=2e-6, rtol=0)
     picture = Image.fromarray((images[0] * 255).byte().permute(1, 2, 0).numpy())
     turned = Crop((0, 0, 5, 5), (5, 5), turn=turn).apply_image(picture)
     assert np.array_equal(np.asarray(turned), (exact[0] * 255).byte().permute(1, 2, 0).numpy())
@@ -111,8 +112,8 @@ def test_averaging_first_keeps_every_place(align_corners, factor):
     matrices = g.rotation(torch.tensor([5.0]), (61, 50)) @ g.window(torch.zeros(1, 2), torch.full((1, 2), 0.6))
     size = (int(61 * 0.6 / factor / g.SKIP), int(50 * 0.6 / factor / g.SKIP))
     placed = Homographies(matrices, size, align_corners=align_corners)
-    assert placed._shrinkage(ramp.shape) == factor
-    plain = F.grid_sample(ramp, placed._grid(ramp.device, flat=True), align_corners=align_corners)
+    assert placed.shrinkage(ramp.shape) == factor
+    plain = placed.of(ramp.shape, ramp.device).sample(ramp, slice(None), "bilinear")
     torch.testing.assert_close(placed.apply_images(ramp), plain, atol=2e-3, rtol=0)
 
 
