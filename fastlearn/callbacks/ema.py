@@ -22,7 +22,9 @@ class EMA(Callback):
 
     After optimizer step t = 0, 1, …: `average += (1 - d_t)·(weights - average)`. With `warmup`, d_t is
     min(decay, (1 + t)/(10 + t)), so that short fits do not average over their untrained start; else d_t = `decay`.
-    Floating buffers (batch norm's statistics) are averaged too, others are copied.
+    With `from_start` it is min(decay, (1 + t)/(2 + t)): the plain mean of the start and of all steps, as long as they
+    are fewer than 1/(1 - decay). That suits a start that is good already. Floating buffers (batch norm's statistics)
+    are averaged too, others are copied.
 
     From an epoch's validation until the next epoch begins the model holds the average: what is saved then is what was
     measured. At the end of a fit it stays in the model unless `use_at_end=False`; an error or Ctrl-C leaves the trained
@@ -35,10 +37,12 @@ class EMA(Callback):
     needs_inputs = False
 
     @named_options
-    def __init__(self, decay: float = 0.999, use_at_end: bool = True, warmup: bool = True) -> None:
+    def __init__(
+        self, decay: float = 0.999, use_at_end: bool = True, warmup: bool = True, from_start: bool = False
+    ) -> None:
         if not 0 <= checked_number(decay, "decay", 0.999) < 1:
             raise ConfigError(f"decay={decay} must be from 0 to below 1; usual values are 0.99 to 0.9999.")
-        self.decay, self.use_at_end, self.warmup = decay, use_at_end, warmup
+        self.decay, self.use_at_end, self.warmup, self.from_start = decay, use_at_end, warmup, from_start
         self.n_steps = 0
         self.swapped = False
         self._names: list[str] = []
@@ -70,8 +74,9 @@ class EMA(Callback):
 
     @torch.no_grad()
     def after_step(self, state: TrainState) -> None:
-        t = self.n_steps
-        decay = min(self.decay, (1 + t) / (10 + t)) if self.warmup else self.decay
+        t, decay = self.n_steps, self.decay
+        if self.from_start or self.warmup:
+            decay = min(decay, (1 + t) / ((2 if self.from_start else 10) + t))
         averages, floats = self._floats
         torch._foreach_lerp_(averages, floats, 1 - decay)
         for average, live in self._others:

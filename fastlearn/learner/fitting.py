@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from fastlearn.callbacks.ema import EMA
 from fastlearn.callbacks.progress import in_notebook
 from fastlearn.errors import ConfigError, DataError
 from fastlearn.learner.heading import Heading, default_passes
@@ -17,6 +19,7 @@ from fastlearn.runtime.modes import kept_modes
 from fastlearn.training import schedule as schedules
 from fastlearn.training.callback import as_callbacks
 from fastlearn.training.dry_run import dry_run
+from fastlearn.training.groups import depthwise_kernels
 from fastlearn.training.hypers import lr_groups
 from fastlearn.training.loop import run_fit, valid_pass
 from fastlearn.training.lr_find import LRFinder, LRFinderResult, RisingRate, check_range
@@ -26,6 +29,8 @@ from fastlearn.training.recorder import Recorder
 from fastlearn.training.schedule import Phase
 from fastlearn.training.snapshot import preserved
 from fastlearn.training.state import Story
+
+AVERAGED = 0.99  # of `fine_tune`'s average: the mean of the weights of up to a hundred steps
 
 
 class Fitting(Heading):
@@ -140,6 +145,7 @@ class Fitting(Heading):
         reset_opt: bool = False,
         keep_best: bool = False,
         cached_head: bool = True,
+        average: bool | None = None,
     ) -> None:
         """Transfer learning: train the head with the body frozen, then everything, the stem `lr_mult` times slower.
 
@@ -147,6 +153,9 @@ class Fitting(Heading):
         Where the frozen body gives the same features in every epoch (`bn="eval"`), they are computed once and the head
         is trained on them as `fit_head` does: each of the `freeze_epochs` is then many passes over the features.
         `cached_head=False` runs the pictures through the body in each epoch, changed at random.
+        With `average`, the second part ends with the mean of its weights along the way, the start among them (over
+        the last 100 steps, if there are more); left out, it does so after a head on kept features, which is a good
+        start. On a CPU, depthwise kernels stay as they are then: their gradient is a large part of a step's cost.
         `keep_best=True` puts back the weights of the frozen phase when the second one ends with a higher validation
         loss; it chooses by the validation set, so judge the result on other data.
 
@@ -168,7 +177,7 @@ class Fitting(Heading):
         story = Story("fine_tune", (("frozen", first.epochs), ("unfrozen", second.epochs)))
         self.freeze()
         with self._telling(story):
-            story = self._fit_frozen(story, first, base_lr, cached_head, rest)
+            story, kept = self._fit_frozen(story, first, base_lr, cached_head, rest)
         frozen = (
             {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()} if keep_best else None
         )
@@ -176,22 +185,43 @@ class Fitting(Heading):
         self.unfreeze()
         if self._stopped:
             return
-        with self._telling(dataclasses.replace(story, index=1)):
+        if (kept if average is None else average) and not any(isinstance(cb, EMA) for cb in (*self.cbs, *rest["cbs"])):
+            rest["cbs"] = [*rest["cbs"], EMA(AVERAGED, from_start=True)]
+        with self._telling(dataclasses.replace(story, index=1)), self._fixed_kernels(kept):
             self.fit_one_cycle(second.epochs, second.lr, second.div, pct_start=second.pct_start, **rest)
         if frozen is not None and not self.recorder.final_value("valid_loss") <= frozen_loss:
             self.model.load_state_dict(frozen)
             print("Kept the weights of the frozen phase, whose validation loss was lower.")
 
-    def _fit_frozen(self, story: Story, phase: Phase, lr: float, cached_head: bool, rest: dict[str, Any]) -> Story:
-        """The frozen part of `fine_tune`, on kept features where that can be; the story with the steps of its parts."""
+    def _fit_frozen(
+        self, story: Story, phase: Phase, lr: float, cached_head: bool, rest: dict[str, Any]
+    ) -> tuple[Story, bool]:
+        """The frozen part of `fine_tune`, on kept features where that can be.
+
+        Returns the story with the steps of its parts, and whether features were kept.
+        """
         head = self._kept_head(rest["cbs"]) if cached_head and phase.epochs and self._has_body() else None
         if head is None:
             self.fit_one_cycle(phase.epochs, phase.lr, phase.div, pct_start=phase.pct_start, **rest)
-            return story
+            return story, False
         head = head.with_passes(math.ceil(default_passes(head.train) / phase.epochs))
         self._story = dataclasses.replace(story, steps=(len(head.train), len(self.dls.train)))
         self._fit_kept(head, phase.epochs, lr, **rest)
-        return self._story
+        return self._story, True
+
+    @contextlib.contextmanager
+    def _fixed_kernels(self, fixed: bool) -> Iterator[None]:
+        """On a CPU, if so wished, the body's depthwise kernels do not learn meanwhile."""
+        body = {id(parameter) for group in self.groups[:-1] for parameter in group}
+        kernels = depthwise_kernels(self.model) if fixed and self.device.type == "cpu" else []
+        kernels = [kernel for kernel in kernels if id(kernel) in body]
+        for kernel in kernels:
+            kernel.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for kernel in kernels:
+                kernel.requires_grad_(True)
 
     @named_options
     def lr_find(

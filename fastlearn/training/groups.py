@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from fastlearn.errors import ConfigError
 
@@ -56,6 +56,12 @@ def norm_parameters(model: nn.Module) -> set[int]:
 def bias_parameters(model: nn.Module) -> set[int]:
     """The ids of the parameters that are called `bias`."""
     return {id(p) for m in model.modules() for n, p in m.named_parameters(recurse=False) if n == "bias"}
+
+
+def depthwise_kernels(model: nn.Module) -> list[Tensor]:
+    """The kernels of convolutions that look at each channel by itself."""
+    convs = (module for module in model.modules() if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)))
+    return [conv.weight for conv in convs if conv.groups == conv.in_channels > 1]
 
 
 def body_batch_norms(model: nn.Module, groups: Sequence[Sequence[nn.Parameter]]) -> tuple[nn.Module, ...]:

@@ -69,6 +69,18 @@ def test_closed_form_validation_and_end(warmup: bool) -> None:
     assert torch.equal(read(model), weights.valid[1])
 
 
+def test_from_the_start_it_is_the_plain_mean_until_the_decay_is_reached() -> None:
+    weights, model = Weights(), nn.Linear(3, 1)
+    fit(model, TRAIN, [weights, EMA(0.99, from_start=True)])
+    torch.testing.assert_close(read(model), torch.stack(weights.steps).mean(0))
+    weights = Weights()
+    fit(model, TRAIN, [weights, EMA(0.6, from_start=True)])
+    average = weights.steps[0]
+    for new, share in zip(weights.steps[1:], (1 / 2, 0.4, 0.4, 0.4, 0.4), strict=True):
+        average = average + share * (new - average)
+    torch.testing.assert_close(read(model), average)
+
+
 def test_weights_stay_when_asked_and_apply_shows_the_average() -> None:
     weights, model, ema = Weights(), nn.Linear(3, 1), EMA(0.6, use_at_end=False)
     with pytest.raises(TrainingError, match="no average yet"), ema.apply(model):

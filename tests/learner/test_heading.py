@@ -14,6 +14,7 @@ from tiny import assert_same, batches, samples, shuffled, weights
 from torch import Tensor, nn
 
 from fastlearn.callbacks.early_stopping import EarlyStoppingCallback
+from fastlearn.callbacks.ema import EMA
 from fastlearn.callbacks.mixup import MixUp
 from fastlearn.callbacks.save_best import SaveModelCallback
 from fastlearn.data.dataloaders import DataLoaders
@@ -282,6 +283,56 @@ def test_fine_tune_without_a_frozen_part_or_with_the_usual_one():
     by_hand.unfreeze()
     by_hand.fit_one_cycle(1, slice(1e-5, 1e-3), 5.0, pct_start=0.3)
     assert_same(weights(learner), weights(by_hand))
+
+
+def along_the_way(learner: Learner) -> list[dict[str, torch.Tensor]]:
+    """The weights as each unfrozen training begins, and after each of its steps."""
+    found: list[Any] = []
+
+    def note(state: Any) -> None:
+        if state.plan.story.index == 1:
+            found.append({name: value.detach().clone() for name, value in learner.model.named_parameters()})
+
+    learner.on("before_fit")(note)
+    learner.on("after_step")(note)
+    return found
+
+
+def test_fine_tune_ends_with_the_mean_of_the_way_from_a_good_head():
+    learner, alone, own = head_learner(), head_learner(), head_learner()
+    way, end, owns = along_the_way(learner), along_the_way(alone), along_the_way(own)
+    learner.fine_tune(2)
+    alone.fine_tune(2, average=False)
+    own.fine_tune(2, cbs=EMA(use_at_end=False))
+    assert len(way) == 11
+    for name, value in learner.model.named_parameters():
+        torch.testing.assert_close(value, torch.stack([one[name] for one in way]).mean(0))
+    assert_same(dict(alone.model.named_parameters()), end[-1])
+    assert_same(dict(own.model.named_parameters()), owns[-1])
+    last = learner.recorder.final_value("valid_loss")
+    assert learner.validate()[0] == pytest.approx(last, rel=1e-5)  # what was measured is what stays
+
+
+def test_the_average_can_be_had_without_kept_features_too():
+    learner = head_learner()
+    way = along_the_way(learner)
+    learner.fine_tune(1, cached_head=False, average=True)
+    for name, value in learner.model.named_parameters():
+        torch.testing.assert_close(value, torch.stack([one[name] for one in way]).mean(0))
+
+
+@pytest.mark.parametrize("cached_head", [True, False])
+def test_depthwise_kernels_of_the_body_stay_on_a_cpu(cached_head):
+    picture = nn.Unflatten(1, (1, 2, 3))
+    body = nn.Sequential(picture, nn.Conv2d(1, 4, 1, bias=False), nn.Conv2d(4, 4, 2, groups=4), nn.ReLU(), nn.Flatten())
+    learner = head_learner(model=nn.Sequential(body, nn.Sequential(nn.Flatten(), nn.Linear(8, 3))))
+    before = weights(learner)
+    learned: list[Any] = []
+    learner.on("after_fit")(lambda state: learned.append(body[2].weight.requires_grad))
+    learner.fine_tune(1, 0.1, cached_head=cached_head)
+    changed = {name for name, value in weights(learner).items() if not torch.equal(value, before[name])}
+    assert ("0.2.weight" in changed) is not cached_head and {"0.1.weight", "0.2.bias"} <= changed
+    assert learned == [False, not cached_head] and body[2].weight.requires_grad
 
 
 def test_keeping_the_head_of_a_fine_tune(capsys):
