@@ -1,8 +1,8 @@
 """What a training library costs a step, beside the network itself.
 
 A 784-128-10 perceptron, batches of 64 that lie ready in memory, cross-entropy, one-cycle schedule and recorder on, no
-progress bar. Each round fits 400 and then 4000 steps; `cpu` and `wall` are the marginal cost (t4000 − t400) / 3600, so
-what a fit costs once (its set-up, its validation on one batch) drops out.
+progress bar unless the row says so. Each round fits 400 and then 4000 steps; `cpu` and `wall` are the marginal cost
+(t4000 − t400) / 3600, so what a fit costs once (its set-up, its validation on one batch) drops out.
 
 `over` is the figure to read on a shared machine: what a step takes beyond the plain loop's, both run in turn in the
 same process, each step by its own clock, medians of 4000 steps. Two processes with the very same code differ by a
@@ -10,15 +10,17 @@ tenth, round after round, by where their memory happens to lie; the row `plain` 
 
 `plain` is the loop that one would write by hand, with fastlearn's own Adam and parameter groups and with learning rate
 and momentum set before every step: what fastlearn's loop adds is the difference to it. `plain torch` is the same loop
-around `torch.optim.AdamW(fused=True)`, `plain default` around torch's Adam as it comes.
+around `torch.optim.AdamW(fused=True)`, `plain default` around torch's Adam as it comes. `fastlearn line` draws the
+progress line of a terminal, the others nothing; what the dashboard of a notebook costs is in `live_cost.py`.
 
-Every library keeps the training loss of each step and sets the rate by a schedule, with what it has for that; none
-draws. Lightning and Ignite get the fused AdamW, which they do not choose by themselves; Keras has its own Adam.
+Every library keeps the training loss of each step and sets the rate by a schedule, with what it has for that.
+Lightning and Ignite get the fused AdamW, which they do not choose by themselves; Keras has its own Adam.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import math
 import os
@@ -160,6 +162,25 @@ def fastlearn(options: argparse.Namespace) -> Round:
     return marginal(fit)
 
 
+def fastlearn_line(options: argparse.Namespace) -> Round:
+    """With the progress line of a terminal, drawn into nothing."""
+    from fastlearn.callbacks.progress import ProgressCallback
+    from fastlearn.data.dataloaders import DataLoaders
+    from fastlearn.learner import Learner
+
+    def fit(batches: Stamped) -> None:
+        learn = Learner(
+            DataLoaders(batches, batches.distinct[:1]),
+            make_model(),
+            loss_func=F.cross_entropy,
+            cbs=ProgressCallback(form="terminal"),
+        )
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            learn.fit_one_cycle(1, LR_MAX)
+
+    return marginal(fit)
+
+
 def fastai(options: argparse.Namespace) -> Round:
     import fastai.callback.all  # noqa: F401 (adds fit_one_cycle and no_bar to Learner)
     from fastai.basics import DataLoaders, Learner
@@ -252,6 +273,7 @@ MEASURE = Measure(
         "plain torch": Contestant(plain_torch),
         "plain default": Contestant(plain_default),
         "fastlearn": Contestant(fastlearn),
+        "fastlearn line": Contestant(fastlearn_line),
         "fastai": Contestant(fastai, PEERS),
         "lightning": Contestant(lightning, PEERS),
         "ignite": Contestant(ignite, PEERS),
