@@ -22,7 +22,7 @@ import copy
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -66,6 +66,8 @@ UNITS = {
 }
 TITLE = "Channels-last memory format: one training step, by family of networks"
 
+RoundsOf = Callable[[object, argparse.Namespace], list[dict[str, float]]]
+
 
 def rounds_of(arch: object, options: argparse.Namespace) -> list[dict[str, float]]:
     """The counted rounds of one network."""
@@ -108,8 +110,9 @@ def seconds(work: Callable[[], None]) -> float:
     return time.process_time() - started
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def run_families(measure: str, title: str, units: Mapping[str, str], rounds_of: RoundsOf) -> None:
+    """The command line of a measure of one network after the other: runs it, writes its JSON and prints its table."""
+    parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default %(default)s)")
     parser.add_argument("--bs", type=int, default=32, help="pictures in a batch (default %(default)s)")
@@ -120,29 +123,23 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rounds: dict[str, list[dict[str, float]]] = {}
     for name in options.only or FAMILIES:
-        print(f"channels_last: {name}", file=sys.stderr, flush=True)
+        print(f"{measure}: {name}", file=sys.stderr, flush=True)
         rounds[name] = rounds_of(FAMILIES[name], options)
-        report = report_of(rounds, options)
-        options.results.mkdir(
-            parents=True, exist_ok=True
-        )  # after each network: a run that is stopped keeps those before
-        (options.results / "channels_last.json").write_text(json.dumps(report, indent=1) + "\n")
+        there = {unit: units[unit] for unit in units if any(unit in values[0] for values in rounds.values())}
+        report = summarise(there, next(iter(rounds)), (), rounds, tuple(there)) | {
+            "measure": measure,
+            "title": f"{title} (batch of {options.bs} pictures of {options.size} px)",
+            "settings": {name: getattr(options, name) for name in ("rounds", "threads", "bs", "size")},
+            "machine": machine(),
+            "versions": installed_versions(),
+            "date": now(),
+            "rounds": rounds,
+        }
+        # After each network, so that a run that is stopped keeps those before.
+        options.results.mkdir(parents=True, exist_ok=True)
+        (options.results / f"{measure}.json").write_text(json.dumps(report, indent=1) + "\n")
     print(table(report))
 
 
-def report_of(rounds: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> dict[str, object]:
-    """The figures summed up as the other measures have them."""
-    units = {name: unit for name, unit in UNITS.items() if any(name in values[0] for values in rounds.values())}
-    return summarise(units, next(iter(rounds)), (), rounds, tuple(units)) | {
-        "measure": "channels_last",
-        "title": f"{TITLE} (batch of {options.bs} pictures of {options.size} px)",
-        "settings": {name: getattr(options, name) for name in ("rounds", "threads", "bs", "size")},
-        "machine": machine(),
-        "versions": installed_versions(),
-        "date": now(),
-        "rounds": rounds,
-    }
-
-
 if __name__ == "__main__":
-    main()
+    run_families("channels_last", TITLE, UNITS, rounds_of)

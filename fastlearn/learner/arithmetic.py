@@ -22,6 +22,7 @@ class Arithmetic:
         self.device = device
         self.precision = Precision("fp32", device)
         self.channels_last, self._chooses_format = False, False
+        self.in_pieces = False  # whether the body may take the pictures of a batch some at a time; see runtime.pieces
         self._compiled: CompiledForward | None = None
         self._said_bf16 = False
 

@@ -190,6 +190,7 @@ class Asking(LearnerSetup):
             loss_func=per_sample(self.loss_func) if with_loss else None,
             with_input=with_input,
             channels_last=self.channels_last,
+            in_pieces=self.in_pieces,
             network=network,
         )
 

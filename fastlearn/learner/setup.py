@@ -323,6 +323,7 @@ class LearnerSetup(Arithmetic):
             start_epoch=start_epoch,
             eval_modules=body_batch_norms(self.model, self.groups) if self.bn == "eval" else (),
             channels_last=self.channels_last,
+            in_pieces=self.in_pieces,
             task=self.task,
             model_path=self.path / self.model_dir,
             path=self.path,

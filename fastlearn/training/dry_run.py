@@ -42,6 +42,7 @@ def dry_run(state: TrainState, step: StepFunction, report: Callable[[str], Any] 
                 key,
                 n_inp=plan.train.n_inp,
                 channels_last=plan.channels_last,
+                in_pieces=plan.in_pieces,
             )
         with _timed("saving and loading", seconds, report), tempfile.TemporaryDirectory() as folder:
             _save_and_load(state, Path(folder) / "dry_run.safetensors")

@@ -24,6 +24,7 @@ from fastlearn.data.cache import free_memory
 from fastlearn.data.loaders import DataLoader
 from fastlearn.runtime.memory_format import as_channels_last
 from fastlearn.runtime.modes import evaluating
+from fastlearn.runtime.pieces import joined, split
 from fastlearn.runtime.precision import Precision
 from fastlearn.runtime.seed import RunKey
 from fastlearn.training.callback import Callback, FunctionCallback
@@ -200,7 +201,7 @@ class FeatureReader:
             self._fast = folded(self.fixed, (pictures[:2],))
         try:
             with self.precision.autocast():
-                given = self._fast(pictures)
+                given = joined([self._fast(piece) for piece in split(pictures)])
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise NotKept("there is no memory to compute them in batches of this size") from error

@@ -12,6 +12,7 @@ from torch import nn
 
 from fastlearn.data.summary import seen
 from fastlearn.errors import DataError, DeviceMemoryError, FastlearnError
+from fastlearn.runtime import pieces
 from fastlearn.runtime.device import to_cpu
 from fastlearn.runtime.memory_format import as_channels_last
 from fastlearn.runtime.modes import evaluating
@@ -53,6 +54,7 @@ def predict_loader(
     loss_func: Callable[..., torch.Tensor] | None = None,
     with_input: bool = False,
     channels_last: bool = False,
+    in_pieces: bool = False,
     network: Network | None = None,
 ) -> Predictions:
     """Run `model` in evaluation mode over every batch; with `loss_func` (one value a sample) also the losses.
@@ -70,7 +72,7 @@ def predict_loader(
                 xs, ys = tuple(parts[:n_inp]), tuple(parts[n_inp:])
                 if channels_last:
                     xs = tuple(as_channels_last(x) for x in xs)
-                out = _run(network.of(xs), xs, precision)
+                out = _run(network.of(xs), xs, precision, in_pieces)
                 out = out.float() if isinstance(out, torch.Tensor) and out.is_floating_point() else out
                 outputs.append(to_cpu(out))
                 if ys:
@@ -111,10 +113,10 @@ class Network:
         return self._made
 
 
-def _run(model: nn.Module, xs: tuple[Any, ...], precision: Precision) -> Any:
+def _run(model: nn.Module, xs: tuple[Any, ...], precision: Precision, in_pieces: bool) -> Any:
     try:
         with precision.autocast():
-            return model(*xs)
+            return pieces.in_pieces(model, xs) if in_pieces else model(*xs)
     except FastlearnError:
         raise
     except (AttributeError, IndexError, KeyError, MemoryError, RuntimeError, TypeError, ValueError) as error:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fastlearn.runtime.interrupt import DeferredInterrupt
+from fastlearn.runtime.pieces import in_pieces
 from fastlearn.runtime.precision import Precision
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class FitPlan:
     start_epoch: int = 0
     eval_modules: tuple[nn.Module, ...] = ()
     channels_last: bool = False
+    in_pieces: bool = False
     task: Task | None = None
     model_path: Path = Path("models")
     path: Path = Path(".")
@@ -139,7 +141,9 @@ class TrainState:
 
         A replaced `learn.step` may call this in place of `state.model`, which itself is never compiled.
         """
-        return self.model(*inputs) if self.compiled is None else self.compiled(self.model, *inputs)
+        if self.compiled is not None:
+            return self.compiled(self.model, *inputs)
+        return in_pieces(self.model, inputs) if self.plan.in_pieces else self.model(*inputs)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of `loss`, then tell the callbacks.

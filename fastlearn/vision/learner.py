@@ -16,7 +16,7 @@ from torch import nn
 from fastlearn.arch.body import Cut
 from fastlearn.arch.head import HeadKind
 from fastlearn.arch.spec import Init, create_vision_model, vision_splitter
-from fastlearn.arch.weights import Arch, PretrainedStats, pretrained_stats
+from fastlearn.arch.weights import Arch, PretrainedStats, pretrained_stats, resolve_arch
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.transform import BatchPipeline
 from fastlearn.errors import ConfigError
@@ -133,6 +133,7 @@ def vision_learner(
         bn=bn or (PRETRAINED_BN if pretrained else "train"),
     )
     learn.to_channelslast(None)
+    learn.in_pieces = resolve_arch(arch).library != "callable"  # of a function of one's own, who knows
     if pretrained:
         learn.freeze()
     return learn

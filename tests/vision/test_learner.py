@@ -17,6 +17,7 @@ from fastlearn.arch.spec import VisionModel
 from fastlearn.arch.weights import PretrainedStats
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.errors import ConfigError, WeightsError
+from fastlearn.runtime import pieces
 from fastlearn.vision.augment import Normalize
 from fastlearn.vision.data import ImageDataLoaders
 from fastlearn.vision.image import PILImage, PILImageBW
@@ -151,6 +152,37 @@ def test_convolutions_train_and_predict_channels_last_where_it_pays(pictures: Pa
     probabilities = learn.get_preds()[0]
     assert torch.allclose(learn.to_channelslast(False).get_preds()[0], probabilities, atol=1e-4)
     assert stem.is_contiguous() and not learn.channels_last
+
+
+def test_a_known_body_takes_a_batch_some_pictures_at_a_time(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    real = nn.Conv2d.forward
+
+    def noted(self: nn.Conv2d, x: Tensor) -> Tensor:
+        if self.in_channels == 3:
+            sizes.append(len(x))
+        return real(self, x)
+
+    def trained(at_once: int) -> tuple[list[int], Tensor]:
+        monkeypatch.setattr(pieces, "AT_ONCE", at_once)
+        learn = vision_learner(loaders(pictures), resnet18, pretrained=False, bn="eval", head="linear", seed=1)
+        learn.unfreeze()
+        sizes.clear()
+        with learn.no_bar(), monkeypatch.context() as patched:
+            patched.setattr(nn.Conv2d, "forward", noted)
+            learn.fit(1, 1e-3)
+            seen = list(sizes)
+            return seen, learn.get_preds()[0]
+
+    size = loaders(pictures).one_batch()[0][0].numel()
+    (small, ours), (large, whole) = trained(size), trained(10**9)
+    assert set(small[1:]) == {1} and max(large) == 6 and sum(small) == sum(large)  # the first is the look before
+    torch.testing.assert_close(ours, whole, atol=1e-4, rtol=1e-3)
+
+
+def test_a_body_of_ones_own_takes_whole_batches(pictures: Path) -> None:
+    assert not vision_learner(loaders(pictures), small_net, pretrained=False).in_pieces
+    assert vision_learner(loaders(pictures), resnet18, pretrained=False).in_pieces
 
 
 def test_a_transformer_keeps_the_usual_format(pictures: Path) -> None:
