@@ -259,7 +259,7 @@ def test_a_wrong_sort_is_answered_everywhere(call: Callable[[], object], message
 
 def test_signatures_are_those_that_were_written() -> None:
     assert list(inspect.signature(Resize).parameters) == ["size", "method", "pad_mode", "resamples"]
-    assert list(inspect.signature(EMA).parameters) == ["decay", "use_at_end", "warmup"]
+    assert list(inspect.signature(EMA).parameters) == ["decay", "use_at_end", "warmup", "from_start"]
     assert (
         next(iter(inspect.signature(accuracy).parameters)) == "inp" and pickle.loads(pickle.dumps(accuracy)) is accuracy
     )
