@@ -70,7 +70,7 @@ def cache_pictures(datasets: Iterable[Any], kind: CacheKind, processes: bool) ->
     asked for by name and none of them has one.
     """
     check_kind(kind)
-    cached = [dataset for dataset in datasets if _first_part(dataset) is not None]
+    cached = [dataset for dataset in datasets if _first_part(dataset) is not None and _has_files(dataset)]
     if not cached:
         if kind in ("disk", "memory"):
             raise ConfigError(
@@ -89,6 +89,12 @@ def cache_pictures(datasets: Iterable[Any], kind: CacheKind, processes: bool) ->
         say(cache.said)
     for dataset in cached:
         dataset.use_cache(cache, recipe)
+
+
+def _has_files(dataset: Any) -> bool:
+    """Whether the pictures of a data set come from files, as far as its first item tells; one without items may."""
+    part = _first_part(dataset)
+    return part is None or not len(dataset) or isinstance(dataset.raw[part][0], (str, os.PathLike))
 
 
 def _first_part(dataset: Any) -> int | None:

@@ -21,6 +21,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from fastlearn.arch.head import AdaptiveConcatPool2d, ChannelsLastPool, TokenPool
 from fastlearn.data.cache import free_memory
+from fastlearn.data.cache_folder import in_units
 from fastlearn.data.loaders import DataLoader
 from fastlearn.runtime.memory_format import as_channels_last
 from fastlearn.runtime.modes import evaluating
@@ -218,8 +219,8 @@ def _check_room(given: Tensor, targets: Sequence[Any], n_samples: int) -> None:
     needed, free = n_samples * a_sample, _free_on(given.device)
     if needed > MEMORY_PART * free:
         raise NotKept(
-            f"the body's features take {needed / 2**30:.1f} GiB, and {MEMORY_PART * free / 2**30:.1f} GiB "
-            "(a quarter of the free memory) are for them"
+            f"the body's features take {in_units(needed)}, and {in_units(MEMORY_PART * free)} (a quarter of the free "
+            "memory) are for them"
         )
 
 

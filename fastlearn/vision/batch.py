@@ -28,9 +28,9 @@ def on_images(batch: Batch, kinds: tuple[str, ...], change: Callable[[Tensor], T
     )
 
 
-def first_picture(batch: Batch, kinds: tuple[str, ...]) -> Tensor | None:
+def first_picture(batch: Batch, kinds: tuple[str, ...], of: Sequence[str] = ("image", "mask")) -> Tensor | None:
     """The first picture or mask of the batch, for its size; None if there is none."""
-    found = (part for part, kind in zip(batch, kinds, strict=True) if kind in ("image", "mask"))
+    found = (part for part, kind in zip(batch, kinds, strict=True) if kind in of)
     return next((part for part in found if isinstance(part, Tensor)), None)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from fastlearn.data.transform import Batch, BatchTransform, RowChange
 from fastlearn.errors import ConfigError
 from fastlearn.options import checked_number, named_options
-from fastlearn.vision.batch import Draw, RandomTransform, as_floats, on_images
+from fastlearn.vision.batch import Draw, RandomTransform, as_floats, first_picture, on_images
 
 GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
 
@@ -41,7 +41,7 @@ class LightTransform(RandomTransform):
 
     def by_rows(self, n: int, part: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> RowChange:
         """Light is drawn for the whole batch."""
-        picture = next((x for x, kind in zip(part, kinds, strict=True) if kind == "image"), None)
+        picture = first_picture(part, kinds, ("image",))
         if not train or picture is None:
             return lambda batch, rows: batch
         change = relighting(*self.affine(n, picture.shape[1], rng), picture)
@@ -184,7 +184,7 @@ class Hue(RandomTransform):
 
     def by_rows(self, n: int, part: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> RowChange:
         """The turn is drawn for the whole batch."""
-        picture = next((x for x, kind in zip(part, kinds, strict=True) if kind == "image"), None)
+        picture = first_picture(part, kinds, ("image",))
         if not train or picture is None or picture.shape[1] != 3:
             return lambda batch, rows: batch
         chosen = self.chosen(n, rng)
@@ -240,7 +240,7 @@ class RandomErasing(RandomTransform):  # a whole batch at a time
         self.sl, self.sh, self.min_aspect, self.max_count = sl, sh, min_aspect, int(max_count)
 
     def __call__(self, batch: Batch, kinds: tuple[str, ...], rng: torch.Generator, train: bool) -> Batch:
-        picture = next((part for part, kind in zip(batch, kinds, strict=True) if kind == "image"), None)
+        picture = first_picture(batch, kinds, ("image",))
         if not train or picture is None:
             return batch
         boxes = self.boxes(len(picture), picture.shape[-2], picture.shape[-1], rng)

@@ -240,6 +240,14 @@ def test_what_has_no_fixed_part_is_read_each_time(folder: Path, decoded: list[st
     assert dark.train_ds.cache is None and batches(dark)[0].mean() < batches(light)[0].mean()
 
 
+def test_arrays_are_in_memory_already() -> None:
+    block = DataBlock(ImageBlock, get_items=list, item_tfms=Resize(16))
+    arrays = [np.full((20, 30, 3), 10 * i, np.uint8) for i in range(8)]
+    with pytest.raises(ConfigError, match="cache='memory' keeps decoded and resized pictures.*it takes files"):
+        block.dataloaders(arrays, bs=2, device="cpu", cache="memory")
+    assert block.dataloaders(arrays, bs=2, device="cpu").train_ds.cache is None
+
+
 class Mask(TransformBlock):
     """A mask of zeros that goes with its picture."""
 
