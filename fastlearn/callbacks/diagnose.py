@@ -97,7 +97,7 @@ def _first_bad_layer(
     try:
         if inputs:
             with state.precision.autocast():
-                outputs = state.model(*inputs)
+                outputs = (state.model if state.plan.network is None else state.plan.network)(*inputs)
                 if state.loss_func is not None and targets:
                     loss_is_bad = not _is_finite(state.loss_func(outputs, *targets))
     except Exception as error:  # a step of the user's own may call the model in another way; the message stays useful

@@ -62,10 +62,10 @@ class Running(LearnerSetup):
             callbacks = [callback for callback in callbacks if not getattr(callback, "is_bar", False)]
         plan = self._plan(n_epoch, schedule, self._valid_loader(), start_epoch=start_epoch, story=story)
         if head is not None:
-            plan = dataclasses.replace(plan, train=head.train, valid=head.valid)
+            plan = dataclasses.replace(plan, train=head.train, valid=head.valid, network=head.network)
         state = self._state(plan, callbacks, self.recorder)
         try:
-            run_fit(state, self.step if head is None else head.step)
+            run_fit(state, self.step)
         finally:
             self.epoch, self.global_step, self._stopped = state.epoch, state.step, state.stop_story
 

@@ -7,7 +7,6 @@ What is fixed is the body, in evaluation mode, and the head's first layers as fa
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -31,7 +30,6 @@ from fastlearn.runtime.seed import RunKey
 from fastlearn.training.callback import Callback, FunctionCallback
 from fastlearn.training.explain import is_out_of_memory
 from fastlearn.training.fold import folded
-from fastlearn.training.loop import StepFunction, step_through
 
 MEMORY_PART = 0.25  # of the free memory, which the features may take
 # Layers without parameters that do the same in training and in evaluation. A subclass may do anything.
@@ -291,7 +289,7 @@ class HeadTraining:
 
     train: FeatureLoader
     valid: FeatureLoader | None
-    step: StepFunction
+    network: nn.Module  # from features to outputs
 
     def with_passes(self, n_passes: int) -> HeadTraining:
         """The same with `n_passes` passes over the features in an epoch."""
@@ -317,5 +315,5 @@ def keep_features(
     return HeadTraining(
         FeatureLoader(train, kept, joined=True),
         None if valid is None or kept_valid is None else FeatureLoader(valid, kept_valid),
-        functools.partial(step_through, parts.rest),
+        parts.rest,
     )

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import Any
 
 import torch
 from torch import nn
@@ -34,14 +33,9 @@ def default_step(state: TrainState) -> None:
     `state.outputs`; in training it calls `state.backward(loss)`, then `state.optimizer_step()`, which see to the loss
     scaler, gradient accumulation and the callbacks. With several optimizers it may step the others itself.
     """
-    step_through(state.forward, state)
-
-
-def step_through(forward: Callable[..., Any], state: TrainState) -> None:
-    """The default step with `forward` from inputs to outputs."""
     assert state.loss_func is not None
     with state.precision.autocast():
-        state.outputs = forward(*state.inputs)
+        state.outputs = state.forward(*state.inputs)
         state.loss = state.loss_func(state.outputs, *state.targets)
     if state.training:
         state.backward(state.loss)

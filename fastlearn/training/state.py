@@ -66,6 +66,7 @@ class FitPlan:
     eval_modules: tuple[nn.Module, ...] = ()
     channels_last: bool = False
     in_pieces: bool = False
+    network: nn.Module | None = None  # what the batches go through in place of the model: its head, for kept features
     task: Task | None = None
     model_path: Path = Path("models")
     path: Path = Path(".")
@@ -141,6 +142,8 @@ class TrainState:
 
         A replaced `learn.step` may call this in place of `state.model`, which itself is never compiled.
         """
+        if self.plan.network is not None:
+            return self.plan.network(*inputs)
         if self.compiled is not None:
             return self.compiled(self.model, *inputs)
         return in_pieces(self.model, inputs) if self.plan.in_pieces else self.model(*inputs)

@@ -21,7 +21,7 @@ from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.files import get_image_files
 from fastlearn.data.label import parent_label
 from fastlearn.data.loaders import DataLoader
-from fastlearn.errors import ConfigError, FastlearnError
+from fastlearn.errors import ConfigError, FastlearnError, TrainingError
 from fastlearn.learner import Learner
 from fastlearn.learner.heading import HEAD_LR, HEAD_STEPS, default_passes
 from fastlearn.metrics import accuracy
@@ -146,6 +146,23 @@ def test_callbacks_see_an_ordinary_fit(tmp_path):
     other = head_learner(path=tmp_path)
     other.load("model")
     assert learner.validate()[0] == pytest.approx(other.validate()[0]) and other.epoch > 0
+
+
+class Explode(nn.Module):
+    """Gives infinities from its tenth batch on."""
+
+    n = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.n += 1
+        return x * (float("inf") if self.n > 9 else 1.0)
+
+
+def test_a_layer_of_the_head_that_goes_wrong_is_named():
+    model = body_and_head()
+    model[1].append(Explode())
+    with pytest.raises(TrainingError, match=r"the output of layer '1\.4' \(Explode\) is not finite"):
+        head_learner(model=model, default_cbs=True).fit_head()
 
 
 def test_without_a_validation_set():
