@@ -251,17 +251,20 @@ def _by_pieces(
         part = _tried(tfm, part, functools.partial(change, part, slice(0, size)))
     if n <= size:
         return part, len(changes)
-    made = {
-        p: new.new_empty((n, *new.shape[1:]))
-        for p, (old, new) in enumerate(zip(pieces[0], part, strict=True))
-        if new is not old
-    }
-    places = {p: whole.split(size) for p, whole in made.items()}
+    made: dict[int, Tensor] = {}
+    places: dict[int, tuple[Tensor, ...]] = {}
     for k, given in enumerate(pieces):
         if k:
             part = changed(slice(k * size, (k + 1) * size), given)
-        for p, place in places.items():
-            place[k].copy_(part[p])
+        for p, (old, new) in enumerate(zip(given, part, strict=True)):
+            if new is old and p not in made:
+                continue
+            if p not in made:  # the first that changes: those before it are as they came
+                made[p] = new.new_empty((n, *new.shape[1:]))
+                places[p] = made[p].split(size)
+                for place, before in zip(places[p], pieces[:k], strict=False):
+                    place.copy_(before[p])
+            places[p][k].copy_(new)
     return tuple(made.get(p, whole) for p, whole in enumerate(batch)), len(changes)
 
 

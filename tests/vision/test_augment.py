@@ -138,6 +138,17 @@ def test_pieces_make_the_same_batch_as_the_whole(size, rows, monkeypatch):
     assert in_pieces[1] is batch[1] is whole[1]
 
 
+def test_a_first_piece_that_stays_as_it_is_does_not_speak_for_the_others(monkeypatch):
+    class Late(RowTransform):
+        def by_rows(self, n, part, kinds, rng, train):
+            return lambda batch, rows: batch if rows.start < 6 else (batch[0] + 1, *batch[1:])
+
+    monkeypatch.setattr(transform, "PIECE", 3 * 4)
+    x = torch.zeros(10, 4)
+    changed, y = BatchPipeline([Late()], KINDS)((x, torch.arange(10)), torch_rng(0), True)
+    assert changed[:, 0].tolist() == [0.0] * 6 + [1.0] * 4 and y.tolist() == list(range(10)) and not x.any()
+
+
 def test_a_piece_that_fails_is_told_with_its_transform(monkeypatch):
     monkeypatch.setattr(transform, "PIECE", 1)
 
