@@ -6,6 +6,8 @@ a progress bar. `rate` counts training pictures over the seconds of the whole ep
 
 - `fp32`: one torch thread, contiguous memory format. The plain loop and Lightning get torch's fused AdamW; fastai has
   its own Adam.
+- `fp32_default`: as each comes, with a thread for each core: for this network on a CPU fastlearn's `vision_learner`
+  chooses channels-last, the others have the contiguous format.
 - `fp32_last`, `fp32_last_all`: in channels-last format; with a thread for each core.
 - `bf16`, `bf16_all`: the same in mixed precision, each with what its library documents. fastai's `to_bf16` asks for
   CUDA's autocast whatever the device, so on a CPU it does nothing: a callback of a few lines does it here. On a
@@ -250,13 +252,14 @@ LIBRARIES: dict[str, tuple[MakeEpoch, str]] = {
 }
 
 
-def part(name: str, title: str, way: Way, threads: int) -> Measure:
-    """All libraries in one way and with one number of threads (0: one a core)."""
+def part(name: str, title: str, way: Way, threads: int, ours: Way | None = None) -> Measure:
+    """All libraries in one way, fastlearn's perhaps another, and with one number of threads (0: one a core)."""
     return Measure(
         name=name,
         title=f"One epoch of ResNet18 at 128 px from JPEG files, validation included: {title}",
         contestants={
-            name: Contestant(training(make_epoch, way), python) for name, (make_epoch, python) in LIBRARIES.items()
+            name: Contestant(training(make_epoch, (ours or way) if name.startswith("fastlearn") else way), python)
+            for name, (make_epoch, python) in LIBRARIES.items()
         },
         units={"rate": "images/s", "cpu": "ms/image"},
         scale={"cpu": 1e3},
@@ -273,6 +276,13 @@ def part(name: str, title: str, way: Way, threads: int) -> Measure:
 FP32, FP32_LAST, BF16_LAST = Way(False, False), Way(False, True), Way(True, True)
 PARTS = {
     "fp32": part("train_epoch_fp32", "fp32, one thread", FP32, 1),
+    "fp32_default": part(
+        "train_epoch_fp32_default",
+        "fp32, the memory format that each takes by itself, a thread a core",
+        FP32,
+        0,
+        FP32_LAST,
+    ),
     "fp32_last": part("train_epoch_fp32_last", "fp32 and channels-last, one thread", FP32_LAST, 1),
     "fp32_last_all": part("train_epoch_fp32_last_all", "fp32 and channels-last, a thread a core", FP32_LAST, 0),
     "bf16": part("train_epoch_bf16", "bf16 and channels-last, one thread", BF16_LAST, 1),
