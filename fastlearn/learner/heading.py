@@ -135,6 +135,7 @@ class Heading(Running):
                 n_views=views,
                 precision=self.precision,
                 channels_last=self.channels_last,
+                in_pieces=self.in_pieces,
                 progress=progress,
             )
 

@@ -1,8 +1,9 @@
 """A body's pass over a batch, a few pictures at a time: what one layer gives is in the cache when the next reads it.
 
 A network of depthwise convolutions moves more than it computes. On a CPU its maps of a whole batch do not fit the cache
-of a core, those of some pictures do: a step of EfficientNet takes a quarter less (benchmarks/body_in_pieces.py). The
-result is the same but for rounding, as long as no layer of the body mixes the samples of a batch.
+of a core, those of some pictures do: a step of EfficientNet takes a fifth less, of others nothing, or more
+(benchmarks/body_in_pieces.py). The result is the same but for rounding, as long as no layer of the body mixes the
+samples of a batch.
 """
 
 from __future__ import annotations

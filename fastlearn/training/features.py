@@ -159,9 +159,11 @@ class FeatureReader:
         fixed: nn.Module,
         precision: Precision,
         channels_last: bool = False,
+        in_pieces: bool = False,
         progress: Callable[[int], object] = lambda n: None,
     ) -> None:
-        self.fixed, self.precision, self.channels_last, self.progress = fixed, precision, channels_last, progress
+        self.fixed, self.precision, self.progress = fixed, precision, progress
+        self.channels_last, self.in_pieces = channels_last, in_pieces
         # With batch norms folded away, which saves a fifth of the time and changes the features by a millionth. bf16
         # would be faster still on some CPUs, but is thousands of times coarser, and the head would be measured on other
         # features than the whole model gives: that stays with the learner's own precision.
@@ -200,7 +202,8 @@ class FeatureReader:
             self._fast = folded(self.fixed, (pictures[:2],))
         try:
             with self.precision.autocast():
-                given = joined([self._fast(piece) for piece in split(pictures)])
+                pieces = split(pictures) if self.in_pieces else (pictures,)
+                given = joined([self._fast(piece) for piece in pieces])
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise NotKept("there is no memory to compute them in batches of this size") from error
@@ -305,10 +308,11 @@ def keep_features(
     n_views: int,
     precision: Precision,
     channels_last: bool = False,
+    in_pieces: bool = False,
     progress: Callable[[int], object] = lambda n: None,
 ) -> HeadTraining:
     """Compute the features of both sets. The first view is the one of validation, the others are changed at random."""
-    reader = FeatureReader(parts.fixed, precision, channels_last, progress)
+    reader = FeatureReader(parts.fixed, precision, channels_last, in_pieces, progress)
     passes = [(view > 0, RunKey(seed, "features", view)) for view in range(n_views)]
     kept = reader.read(train, passes, n_others=0 if valid is None else valid.n)
     kept_valid = None if valid is None else reader.read(valid, [(False, RunKey(seed, "valid", 0))])

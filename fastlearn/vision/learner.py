@@ -23,6 +23,7 @@ from fastlearn.errors import ConfigError
 from fastlearn.live.learner import Learner
 from fastlearn.options import named_options
 from fastlearn.runtime.seed import derive
+from fastlearn.training.groups import depthwise_kernels
 from fastlearn.training.optimizer import Adam
 from fastlearn.vision.augment import Normalize
 from fastlearn.vision.blocks import CHANNELS_OF_MODE
@@ -133,7 +134,8 @@ def vision_learner(
         bn=bn or (PRETRAINED_BN if pretrained else "train"),
     )
     learn.to_channelslast(None)
-    learn.in_pieces = resolve_arch(arch).library != "callable"  # of a function of one's own, who knows
+    # Of a function of one's own, who knows; others are as fast or faster whole.
+    learn.in_pieces = resolve_arch(arch).library != "callable" and bool(depthwise_kernels(model))
     if pretrained:
         learn.freeze()
     return learn

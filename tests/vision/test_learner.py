@@ -173,7 +173,7 @@ def test_a_known_body_takes_a_batch_some_pictures_at_a_time(pictures: Path, monk
             "opt_func": SGD,
         }  # Adam magnifies rounding
         learn = vision_learner(loaders(pictures), resnet18, pretrained=False, **options)
-        learn.unfreeze()
+        learn.in_pieces = True  # which it is not by itself for this network
         sizes.clear()
         with learn.no_bar(), monkeypatch.context() as patched:
             patched.setattr(nn.Conv2d, "forward", noted)
@@ -187,9 +187,10 @@ def test_a_known_body_takes_a_batch_some_pictures_at_a_time(pictures: Path, monk
     torch.testing.assert_close(ours, whole, atol=1e-4, rtol=1e-3)
 
 
-def test_a_body_of_ones_own_takes_whole_batches(pictures: Path) -> None:
+def test_pieces_are_for_known_bodies_with_depthwise_convolutions(pictures: Path) -> None:
+    assert vision_learner(loaders(pictures), LITE0).in_pieces
+    assert not vision_learner(loaders(pictures), resnet18, pretrained=False).in_pieces
     assert not vision_learner(loaders(pictures), small_net, pretrained=False).in_pieces
-    assert vision_learner(loaders(pictures), resnet18, pretrained=False).in_pieces
 
 
 def test_a_transformer_keeps_the_usual_format(pictures: Path) -> None:
