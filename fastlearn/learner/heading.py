@@ -11,6 +11,7 @@ from fastlearn.errors import ConfigError
 from fastlearn.learner.running import Running, check_epochs
 from fastlearn.options import checked_whole, named_options
 from fastlearn.runtime.interrupt import DeferredInterrupt
+from fastlearn.runtime.pieces import is_body_and_head
 from fastlearn.runtime.say import say
 from fastlearn.training import schedule as schedules
 from fastlearn.training.callback import Callback, as_callbacks
@@ -20,7 +21,6 @@ from fastlearn.training.features import (
     NotKept,
     check_callbacks,
     check_loaders,
-    is_body_and_head,
     keep_features,
     parts_of,
 )

@@ -22,10 +22,9 @@ def in_pieces(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
     So it is for one batch of pictures on a CPU, while the body's batch norms keep their statistics and nobody watches
     its layers by hooks.
     """
-    parts = _body_and_head(model)
-    if len(inputs) != 1 or parts is None:
+    if len(inputs) != 1 or not is_body_and_head(model) or has_hooks(model):
         return model(*inputs)
-    body, head = parts
+    body, head = model[0], model[1]  # type: ignore[index]
     pieces = split(inputs[0])
     if len(pieces) < 2 or not _by_sample(body):
         return model(*inputs)
@@ -47,14 +46,19 @@ def joined(outputs: list[Any]) -> Any:
     return torch.cat(outputs) if len(outputs) > 1 else first
 
 
-def _body_and_head(model: nn.Module) -> tuple[nn.Module, nn.Module] | None:
-    plain = isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward
-    return tuple(model) if plain and len(model) == 2 and not _watched(model) else None  # type: ignore[arg-type,return-value]
+def is_body_and_head(model: nn.Module) -> bool:
+    """True for a Sequential of exactly two modules."""
+    return is_plain(model) and len(model) == 2  # type: ignore[arg-type]
+
+
+def is_plain(module: nn.Module) -> bool:
+    """A Sequential that calls its children in turn, and nothing else."""
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
 def _by_sample(body: nn.Module) -> bool:
     """Whether no layer of the body learns from the batch or is watched."""
-    return not any(_watched(module) or _follows(module) for module in body.modules())
+    return not any(has_hooks(module) or _follows(module) for module in body.modules())
 
 
 def _follows(module: nn.Module) -> bool:
@@ -62,7 +66,8 @@ def _follows(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None)
 
 
-def _watched(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody watches this very module, not those inside it, by hooks."""
     return bool(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )

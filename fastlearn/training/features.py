@@ -24,7 +24,7 @@ from fastlearn.data.cache_folder import in_units
 from fastlearn.data.loaders import DataLoader
 from fastlearn.runtime.memory_format import as_channels_last
 from fastlearn.runtime.modes import evaluating
-from fastlearn.runtime.pieces import joined, split
+from fastlearn.runtime.pieces import has_hooks, is_body_and_head, is_plain, joined, split
 from fastlearn.runtime.precision import Precision
 from fastlearn.runtime.seed import RunKey
 from fastlearn.training.callback import Callback, FunctionCallback
@@ -45,7 +45,6 @@ _FIXED_LAYERS: tuple[type[nn.Module], ...] = (
     TokenPool,
 )
 _STATISTICS = (_BatchNorm, _InstanceNorm)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class NotKept(Exception):
@@ -68,23 +67,13 @@ def parts_of(model: nn.Module, eval_modules: Iterable[nn.Module]) -> Parts:
     if not is_body_and_head(model):
         raise NotKept("the model is not a Sequential of two, a body and a head")
     body, head = model[0], model[1]  # type: ignore[index]
-    layers = list(head) if _is_plain(head) else [head]
+    layers = list(head) if is_plain(head) else [head]
     n_fixed = next((k for k, layer in enumerate(layers) if not _is_fixed(layer)), len(layers))
     fixed = nn.Sequential(body, *layers[:n_fixed])
     _check_unchanging(fixed, set(eval_modules))
     # The head itself is not called where its layers are called one by one.
-    _check_unwatched(model, {*fixed.modules(), model, *([head] if _is_plain(head) else [])})
+    _check_unwatched(model, {*fixed.modules(), model, *([head] if is_plain(head) else [])})
     return Parts(fixed, nn.Sequential(*layers[n_fixed:]))
-
-
-def is_body_and_head(model: nn.Module) -> bool:
-    """True for a Sequential of exactly two modules."""
-    return _is_plain(model) and len(model) == 2  # type: ignore[arg-type]
-
-
-def _is_plain(module: nn.Module) -> bool:
-    """A Sequential that calls its children in turn, and nothing else."""
-    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
 def _is_fixed(layer: nn.Module) -> bool:
@@ -101,7 +90,7 @@ def _check_unchanging(fixed: nn.Module, in_eval: set[nn.Module]) -> None:
 
 def _check_unwatched(model: nn.Module, watched: set[nn.Module]) -> None:
     for name, module in model.named_modules():
-        if module in watched and any(getattr(module, hooks) for hooks in _HOOKS):
+        if module in watched and has_hooks(module):
             raise NotKept(f"{name or 'the model'} has a hook, which wants to see every batch")
 
 
