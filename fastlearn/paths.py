@@ -129,6 +129,14 @@ class PathList(L[Path]):
         numbers, prefixes = self._placed
         return map(add, map(prefixes.__getitem__, memoryview(numbers)), list.__iter__(self))  # type: ignore[arg-type]
 
+    def text_at(self, i: int) -> str:
+        """The path at position `i` as a string, without making a path object."""
+        stored: Any = list.__getitem__(self, i)
+        if self._placed is None:
+            return stored
+        numbers, prefixes = self._placed
+        return prefixes[numbers[i]] + stored
+
     def folders(self) -> tuple[np.ndarray, list[str]]:
         """The number of each path's folder (int32), and the folders by number; kept until the list changes."""
         if self._placed is not None:
@@ -177,11 +185,7 @@ class PathList(L[Path]):
         if chosen is not None:
             return self._pick(np.array(chosen, dtype=np.intp))
         at = int(index) if isinstance(index, (np.ndarray, torch.Tensor)) else index
-        stored: Any = list.__getitem__(self, at)
-        if self._placed is None:
-            return Path(stored)
-        numbers, prefixes = self._placed
-        return Path(prefixes[numbers[op_index(at)]] + stored)
+        return Path(self.text_at(op_index(at)))
 
     def __iter__(self) -> Iterator[Path]:
         return map(Path, self.text)

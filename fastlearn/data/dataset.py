@@ -14,6 +14,7 @@ from fastlearn.data.transform import ItemTransform, as_item_tfm
 from fastlearn.errors import DataError, FastlearnError, ImageError
 from fastlearn.lists import L
 from fastlearn.options import checked_list, named_options
+from fastlearn.paths import PathList
 
 if TYPE_CHECKING:
     import torch
@@ -214,6 +215,8 @@ class ItemDataset:
         """A picture at the size that the first item transform has fixed."""
         fixed = self.fixed_parts[part]
         assert fixed is not None
+        if self.getters[part] is None and isinstance(self.items, PathList):  # the cache asks for no path object
+            return self._tried(i, part, fixed.pixels, self.items.text_at(i))
         return self._made(i, part, fixed.pixels)
 
     def _create(self, i: int, part: int) -> Any:
@@ -221,7 +224,10 @@ class ItemDataset:
         return self._made(i, part, self.blocks[part].create)
 
     def _made(self, i: int, part: int, make: Callable[[Any], Any]) -> Any:
-        raw = self.raw[part][i]
+        return self._tried(i, part, make, self.raw[part][i])
+
+    def _tried(self, i: int, part: int, make: Callable[[Any], Any], raw: Any) -> Any:
+        """What `make` gives of a raw value; its error names item `i`."""
         try:
             return make(raw)
         except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fastlearn.errors import ImageError
 from fastlearn.pixels.convert import as_hwc_uint8, convert, orientation, upright
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
+AT_ONCE = 1 << 24  # bytes of a file that is read whole before it is decoded
 SPARE = 1.4  # with so many more pixels than needed, a scaled decode is within a grey level of a full one; measured
 
 
@@ -80,7 +81,12 @@ def _open_path(path: str, mode: str, fixed: Fixed | AtMost | None) -> Image:
     except (OSError, ValueError) as error:
         raise explain(error, path, path) from error
     with file:
-        return _decode(file, mode, fixed, path, path)
+        return _decode(_in_memory(file), mode, fixed, path, path)
+
+
+def _in_memory(file: BinaryIO) -> BinaryIO:
+    """The content of a file of usual size: each of a decoder's many small reads would let go of the interpreter."""
+    return io.BytesIO(file.read()) if 0 < os.fstat(file.fileno()).st_size <= AT_ONCE else file
 
 
 def _decode(file: Any, mode: str, fixed: Fixed | AtMost | None, name: str, path: str | None = None) -> Image:

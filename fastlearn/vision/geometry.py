@@ -8,6 +8,7 @@ interpolation. A matrix takes a place in the *result* to the place in the *sourc
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -90,16 +91,23 @@ def _turn(image: Image, turn: int) -> Image:
     return image if way is None else image.transpose(way)
 
 
+@functools.cache
+def _ways() -> Tensor:
+    """(8, 3, 3) matrices of the `DIHEDRAL` ways, the first of which changes nothing; read-only."""
+    matrices = torch.zeros(8, 3, 3, dtype=torch.float64)
+    matrices[:, :2, :2] = torch.tensor(DIHEDRAL, dtype=torch.float64)
+    matrices[:, 2, 2] = 1
+    return matrices
+
+
 def identity(n: int) -> Tensor:
     """(n, 3, 3) matrices that change nothing."""
-    return torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
+    return _ways()[:1].expand(n, 3, 3).clone()
 
 
 def dihedral(turns: Tensor) -> Tensor:
     """Matrices of the `DIHEDRAL` ways named by `turns` (n,), 0 to 7."""
-    matrices = identity(len(turns))
-    matrices[:, :2, :2] = torch.tensor(DIHEDRAL, dtype=torch.float64)[turns]
-    return matrices
+    return _ways()[turns]
 
 
 def rotation(degrees: Tensor, size: tuple[int, int]) -> Tensor:
@@ -133,36 +141,18 @@ def warp(tilt: Tensor) -> Tensor:
     Each corner of the result shows the place in the source that is shifted by the tilt: with tilt (x, 0) the left edge
     shows 1 + x of the height and the right edge 1 - x.
     """
-    x, y = tilt.double().unbind(1)
-    one = torch.ones_like(x)
-    to_corners = torch.stack(
-        [
-            torch.stack([-one - y, -one - x], 1),
-            torch.stack([-one + y, one + x], 1),
-            torch.stack([one + y, -one + x], 1),
-            torch.stack([one - y, one - x], 1),
-        ],
-        1,
-    )
-    return _from_corners(to_corners)
-
-
-def _from_corners(seen: Tensor) -> Tensor:
-    """The homographies that take the corners (-1,-1), (-1,1), (1,-1), (1,1) to `seen` (n, 4, 2)."""
-    corners = torch.tensor([(-1, -1), (-1, 1), (1, -1), (1, 1)], dtype=torch.float64)
-    n = len(seen)
-    # u = (ax + by + c) / (gx + hy + 1), and likewise v: two linear equations a corner for the eight unknowns.
-    known = torch.cat([corners, torch.ones(4, 1, dtype=torch.float64)], 1).expand(n, 4, 3)
-    nil = torch.zeros(n, 4, 3, dtype=torch.float64)
-    rows_u = torch.cat([known, nil, -seen[:, :, :1] * corners], 2)
-    rows_v = torch.cat([nil, known, -seen[:, :, 1:] * corners], 2)
-    solved = torch.linalg.solve(torch.cat([rows_u, rows_v], 1), torch.cat([seen[:, :, 0], seen[:, :, 1]], 1))
-    return torch.cat([solved, torch.ones(n, 1, dtype=torch.float64)], 1).view(n, 3, 3)
+    # A corner (X, Y), each of 1 or -1, shows (X - y XY, Y - x XY): these matrices do so, as X² and Y² are 1.
+    tilt = tilt.double()
+    crossed = tilt.flip(1)
+    matrices = identity(len(tilt))
+    matrices[:, :2, :2] -= crossed[:, :, None] * crossed[:, None]
+    matrices[:, :2, 2] = matrices[:, 2, :2] = tilt
+    return matrices
 
 
 def choose(matrices: Tensor, chosen: Tensor) -> Tensor:
     """`matrices` where `chosen` (n,) is true, the identity elsewhere."""
-    return torch.where(chosen[:, None, None], matrices, identity(1))
+    return torch.where(chosen[:, None, None], matrices, _ways()[0])
 
 
 @dataclass(frozen=True)
@@ -201,16 +191,19 @@ class Homographies:
     def turns(self) -> list[int | None]:
         """The `DIHEDRAL` way of each sample, None where pixels must be interpolated."""
         n_ways = 8 if self.size[0] == self.size[1] else 4  # the other four swap height and width
-        same = (self.matrices[:, None] == dihedral(torch.arange(n_ways))).flatten(2).all(2)  # (n, ways)
-        ways, found = same.double().argmax(1).tolist(), same.any(1).tolist()
-        return [way if is_one else None for way, is_one in zip(ways, found, strict=True)]
+        same = (self.matrices[:, None] == _ways()[:n_ways]).flatten(2).all(2)  # (n, ways)
+        turns: list[int | None] = [None] * len(same)
+        for sample, way in same.nonzero().tolist():
+            turns[sample] = way
+        return turns
 
     def shrinkage(self, shape: torch.Size) -> int:
         """By how much to average the source first, so that bilinear sampling does not skip pixels of it.
 
         From the sample that is shrunk least, by the areas that the matrices say, so that none gets blurred.
         """
-        areas = torch.linalg.det(self.matrices[:, :2, :2]).abs()
+        (xx, xy), (yx, yy) = (row.unbind(1) for row in self.matrices[:, :2, :2].unbind(1))
+        areas = (xx * yy - xy * yx).abs()
         ratio = shape[-1] * shape[-2] / (self.size[0] * self.size[1])
         return max(1, int(math.sqrt(float(areas.min()) * ratio) / SKIP))
 
@@ -226,7 +219,7 @@ class Placement:
         self.placed, self.shape, self.device = placed, shape, device
         self.turns = placed.turns()
         self.shrinkage = 1 if placed.mode == "nearest" else placed.shrinkage(shape)
-        self.flat = bool((placed.matrices[:, 2] == torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)).all())
+        self.flat = bool((placed.matrices[:, 2] == _ways()[0, 2]).all())
         self._places: dict[int, tuple[Tensor, Tensor]] = {}
 
     def images(self, images: Tensor, rows: slice = slice(None)) -> Tensor:

@@ -161,8 +161,8 @@ class Saturation(Contrast):
 
 
 def eyes(n: int, channels: int) -> Tensor:
-    """(n, channels, channels) identity matrices."""
-    return torch.eye(channels, dtype=torch.float64).repeat(n, 1, 1)
+    """(n, channels, channels) identity matrices, to be read and not written to."""
+    return torch.eye(channels, dtype=torch.float64).expand(n, channels, channels)
 
 
 def check_lighting(max_lighting: float) -> float:

@@ -106,9 +106,9 @@ class Resize(PlaceTransform):
         size = pixels.shape[1], pixels.shape[2]
         if self.method is ResizeMethod.Pad or self.fixed.of(size) != size:
             return None
-        at = rng.random(2) if train else CENTRE
-        top, left = (round((long - short) * part) for long, short, part in zip(size, self.size, at, strict=True))
-        return pixels[:, top : top + self.size[0], left : left + self.size[1]]
+        (down, across), (height, width) = rng.random(2).tolist() if train else CENTRE, self.size
+        top, left = round((size[0] - height) * down), round((size[1] - width) * across)
+        return pixels[:, top : top + height, left : left + width]
 
     def __repr__(self) -> str:
         return f"Resize({self.size[0]}x{self.size[1]}, {self.method.value})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ def test_a_key_is_that_of_the_file_as_it_is(tmp_path: Path, monkeypatch: pytest.
 
 def test_whatever_changes_the_key_changes_its_digest() -> None:
     key = Key(b"a", 1, 23, 4)
-    others = [replace(key, path=b"b"), replace(key, size=2), replace(key, mtime_ns=24), replace(key, inode=5)]
+    others = [key._replace(path=b"b"), key._replace(size=2), key._replace(mtime_ns=24), key._replace(inode=5)]
     shifted = [Key(b"a", 12, 3, 4), Key(b"4 a", 1, 2, 3), Key(b"a", 1, -23, 4), Key(b"", 0, 0, 0)]
     digests = {one.digest() for one in [key, *others, *shifted]}
     assert len(digests) == 9 and {len(digest) for digest in digests} == {16}
