@@ -111,6 +111,8 @@ def test_names_apart_from_folders_read_like_whole_texts() -> None:
     assert list(paths.text) == TEXTS and paths == whole and whole == paths and paths == [Path(t) for t in TEXTS]
     assert [*reversed(paths)] == [*reversed(whole)] and paths[-1] == Path("x") and paths[np.int64(2)] == whole[2]
     assert paths[torch.tensor(1)] == paths[np.array(1)] == whole[1]
+    for listing in (paths, whole):
+        assert [listing.text_at(i) for i in (-1, 0, 2)] == ["x", "d/a.png", "e/c.png"]
     for chosen in (slice(1, None), slice(None, None, -2), [2, 0], np.array([3, -4]), [True, False, False, True], []):
         picked = paths[chosen]
         assert type(picked) is PathList and picked == whole[chosen]

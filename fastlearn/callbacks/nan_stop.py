@@ -80,7 +80,7 @@ class StopOnNonFinite(Callback):
 
     def _check_weights(self, state: TrainState) -> None:
         """Good gradients may still make weights that are none, and after the last step of an epoch nobody would see."""
-        if all(_all_finite(param.detach()) for param in self._params):
+        if all(_all_finite(param.detach()) for param in self._params if param.requires_grad):
             return
         message, layer = describe_fault(state)
         raise NonFiniteError(message, step=state.step, layer=layer)

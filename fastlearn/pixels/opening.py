@@ -120,7 +120,11 @@ def _decode_at(image: ImageFile, mode: str, fixed: Fixed | AtMost) -> Image:
     image.load()
     # Of an odd size the last pixel of a half lies partly outside; a box that took it whole would shift the picture.
     box = (0.0, 0.0, float(width), float(height)) if scaled is None else scaled[1]
-    return upright(resample(convert(image, mode), box, goal, method=fixed.filter), way)
+    placed = resample(image if image.mode == mode else convert(image, mode), box, goal, method=fixed.filter)
+    if placed is image:  # nothing has changed yet: it is still the file's
+        placed = convert(image, mode)
+    placed.info = {}
+    return upright(placed, way)
 
 
 def _resized(image: Image, fixed: Fixed | AtMost | None) -> Image:

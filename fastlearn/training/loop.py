@@ -204,7 +204,10 @@ def _enter_phase(state: TrainState, phase: str, n_batches: int) -> None:
     state.phase = "train" if phase == "train" else "valid"
     state.batch_index, state.n_batches, state.will_step, state.grad_weight = 0, n_batches, True, 1.0
     state.loss = state.outputs = None  # a step that forgets to set them is not credited with the phase before
-    set_training_mode(state.model, state.training, state.plan.eval_modules)
+    if state.plan.network is None:
+        set_training_mode(state.model, state.training, state.plan.eval_modules)
+    else:  # a part of the model; the rest of it does not run
+        state.plan.network.train(state.training)
 
 
 def set_training_mode(model: nn.Module, training: bool, eval_modules: Iterable[nn.Module] = ()) -> None:

@@ -104,12 +104,34 @@ def test_a_scaled_decode_is_within_a_grey_level_of_a_full_one(size, pixels):
 
 def test_a_scaled_decode_reads_less(monkeypatch):
     sizes = []
-    convert = opening.convert
-    monkeypatch.setattr(opening, "convert", lambda image, mode: sizes.append(image.size) or convert(image, mode))
+    resample = opening.resample
+    monkeypatch.setattr(
+        opening, "resample", lambda image, *how, **more: sizes.append(image.size) or resample(image, *how, **more)
+    )
     data = saved(Image.fromarray(photos()[0]).resize((1000, 750)), "JPEG")
     open_image(data, fixed=Fixed((128, 128)))
     open_image(saved(corners(), "JPEG"), fixed=Fixed((128, 128)))
     assert sizes == [(250, 188), (24, 16)]
+
+
+@pytest.mark.parametrize("at_once", [1, 1 << 24])
+def test_a_file_gives_the_same_pixels_read_at_once_or_in_parts(at_once, monkeypatch, tmp_path):
+    monkeypatch.setattr(opening, "AT_ONCE", at_once)
+    data = saved(Image.fromarray(photos()[0]), "JPEG")
+    (tmp_path / "a.jpg").write_bytes(data)
+    fixed = Fixed((64, 64))
+    assert np.array_equal(
+        np.asarray(open_image(tmp_path / "a.jpg", fixed=fixed)), np.asarray(open_image(data, fixed=fixed))
+    )
+
+
+@pytest.mark.parametrize("fixed", [None, Fixed((24, 16)), Fixed((16, 24)), Fixed((8, 8))])
+def test_an_opened_jpeg_is_free_of_its_file(fixed, tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = 1
+    (tmp_path / "a.jpg").write_bytes(saved(corners(), "JPEG", exif=exif))
+    picture = open_image(tmp_path / "a.jpg", fixed=fixed)
+    assert type(picture) is Image.Image and picture.info == {}
 
 
 @pytest.mark.parametrize("way", range(1, 9))
