@@ -77,12 +77,26 @@ class CheckpointError(FastlearnError, RuntimeError):
     """A saved file is missing, damaged or does not fit."""
 
 
+class DamagedFileError(CheckpointError):
+    """A saved file is damaged: cut short, changed, or not what its manifest says."""
+
+
 class DownloadError(FastlearnError, OSError):
     """A download failed or did not match its checksum."""
 
 
 class MissingExtraError(FastlearnError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+def damaged(what: str, why: object) -> DamagedFileError:
+    """What to raise for a damaged file that `what` names; `why` may quote the file, and is cut to what one reads."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(why)[:_MOST_WHY])
+    cut = "…" if len(str(why)) > _MOST_WHY else ""
+    return DamagedFileError(f"{what} is damaged: {text}{cut}. Copy it again from where it came, or use an earlier one.")
+
+
+_MOST_WHY = 300
 
 
 def no_attribute(owner: object, name: str, kind: str = "") -> AttributeError:

@@ -20,10 +20,11 @@ def short_traceback(error: BaseException) -> list[str]:
     shown = type(error).__new__(type(error))
     shown.args = error.args
     shell = get_ipython()
+    notes = list(getattr(error, "__notes__", ()))
     if shell is None:
-        return [f"{type(error).__name__}: {error}"]
+        return [f"{type(error).__name__}: {error}", *notes]
     lines = shell.InteractiveTB.structured_traceback(type(error), shown, _own_calls(error.__traceback__), tb_offset=0)
-    return [str(line) for line in lines]
+    return [*map(str, lines), *notes]
 
 
 def _own_calls(calls: TracebackType | None) -> TracebackType | None:

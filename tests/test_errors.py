@@ -9,6 +9,7 @@ from fastlearn.errors import (
     CallError,
     CheckpointError,
     ConfigError,
+    DamagedFileError,
     DataError,
     DeviceMemoryError,
     FastlearnError,
@@ -18,6 +19,7 @@ from fastlearn.errors import (
     TrainingError,
     UnknownNameError,
     WorkerError,
+    damaged,
     near,
     no_attribute,
 )
@@ -43,6 +45,7 @@ def test_every_error_can_be_caught_as_ours_and_says_what_it_is():
         (NonFiniteError, ArithmeticError),
         (DeviceMemoryError, MemoryError),
         (CheckpointError, RuntimeError),
+        (DamagedFileError, CheckpointError),
         (MissingExtraError, ImportError),
     ],
 )
@@ -54,6 +57,14 @@ def test_errors_carry_what_a_caller_needs():
     assert ImageError("broken", path="a.png").path == "a.png" and str(ImageError("broken")) == "broken"
     error = NonFiniteError("NaN", step=7, layer="0.conv")
     assert (error.step, error.layer, str(error)) == (7, "0.conv", "NaN")
+
+
+def test_a_damaged_file_is_named_and_quoted_no_longer_than_one_reads():
+    assert str(damaged("a.json", "its end is missing")) == (
+        "a.json is damaged: its end is missing. Copy it again from where it came, or use an earlier one."
+    )
+    said = str(damaged("a.json", "\33[2J\n" + "x" * 10_000))
+    assert said.startswith(r"a.json is damaged: \x1b[2J\nxxx") and "xxx…. Copy" in said and len(said) < 400
 
 
 def test_near_names_what_was_probably_meant():

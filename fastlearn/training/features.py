@@ -19,9 +19,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from fastlearn.arch.head import AdaptiveConcatPool2d, ChannelsLastPool, TokenPool
-from fastlearn.data.cache import free_memory
 from fastlearn.data.cache_folder import in_units
 from fastlearn.data.loaders import DataLoader
+from fastlearn.runtime.memory import free_memory
 from fastlearn.runtime.memory_format import as_channels_last
 from fastlearn.runtime.modes import evaluating
 from fastlearn.runtime.pieces import has_hooks, is_body_and_head, is_plain, joined, split

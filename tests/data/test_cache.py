@@ -174,25 +174,3 @@ def test_a_changed_file_is_not_there(machine: dict[str, int], tmp_path: Path, ki
     assert cache.get(file_key(file)) is not None
     file.write_bytes(b"12")
     assert cache.get(file_key(file)) is None
-
-
-def test_free_memory_is_less_than_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    all_of_it = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 0 < module.free_memory() < all_of_it
-    monkeypatch.setattr(module, "_lines_of", lambda path: {})
-    assert module.free_memory() == all_of_it // 2
-    monkeypatch.delattr(os, "sysconf")
-    assert module.free_memory() == 2 << 30
-
-
-@pytest.mark.parametrize(("limit", "left"), [("5000000\n", [3_000_000]), ("max\n", []), (None, [])])
-def test_the_limit_of_a_container_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, left: list[int]
-) -> None:
-    if limit is not None:
-        (tmp_path / "max").write_text(limit)
-    (tmp_path / "stat").write_text("anon 2000000\nfile 7\n")
-    monkeypatch.setattr(module, "_CONTAINERS", ((str(tmp_path / "max"), str(tmp_path / "stat"), "anon"),))
-    assert module._left_by_container() == left
-    if left:
-        assert module.free_memory() == left[0]
