@@ -21,6 +21,7 @@ from fastlearn.errors import ConfigError, FastlearnError, ImageError
 
 if TYPE_CHECKING:
     from fastlearn.data.dataloaders import DataLoaders
+    from fastlearn.export import Prediction, TrainedModel
     from fastlearn.learner import Learner
 
 LITE0 = "tf_efficientnet_lite0"
@@ -155,12 +156,12 @@ _WRONG_NAMES = "only warn of files of another format than their name says (a PNG
 
 
 def _add_train(commands: Any) -> None:
-    what = "Fine-tune a pretrained network on a folder of pictures, and write it as a model folder."
+    what = "Fine-tune a pretrained network on a folder of pictures, and write it as one file."
     parser = _command(commands, "train", _train, what, _FOLDERS)
     add = parser.add_argument
     add("path", type=Path, metavar="PATH", help="the folder of pictures")
-    add("--out", type=Path, metavar="DIR", help="the model folder to write (./<name of PATH>-model)")
-    add("--overwrite", action="store_true", help="replace the model that is in DIR")
+    add("--out", type=Path, metavar="FILE", help="the file to write (./<name of PATH>-model.fl)")
+    add("--overwrite", action="store_true", help="replace the model that is in FILE")
     add("--arch", default=LITE0, metavar="NAME", help="a network of timm's: resnet18, convnext_tiny … (%(default)s)")
     add("--no-pretrained", dest="pretrained", action="store_false", help="begin with random weights")
     add("--epochs", type=int, default=3, metavar="N", help="of the whole network, after one of its head (%(default)s)")
@@ -183,22 +184,13 @@ def _add_train(commands: Any) -> None:
 
 def _train(args: argparse.Namespace) -> int:
     print(f"Reading {_shown(args.path)} …", flush=True)  # loading PyTorch takes seconds
-    from fastlearn.runtime.disk import folder_to_fill
-
-    out = _out_folder(args)
-    with folder_to_fill(out, "Name another with --out DIR."):
-        _out_folder(args)  # again: another process may have written there before it was ours
-        return _train_into(out, args)
-
-
-def _train_into(out: Path, args: argparse.Namespace) -> int:
-    if args.epochs < 1:
-        raise ConfigError(f"--epochs {args.epochs}: train for 1 or more.")
-    from fastlearn.export.model_folder import CARD, WEIGHTS
     from fastlearn.paths import printable
     from fastlearn.runtime.disk import lacking
-    from fastlearn.vision.export import save_model_folder
+    from fastlearn.vision.export import export_learner
 
+    out = _out_file(args)
+    if args.epochs < 1:
+        raise ConfigError(f"--epochs {args.epochs}: train for 1 or more.")
     dls = _loaders(args)
     report = dls.check()
     report.raise_for_errors()
@@ -208,31 +200,43 @@ def _train_into(out: Path, args: argparse.Namespace) -> int:
     print(f"{sizes}; {args.arch} on {dls.device}", flush=True)
     learn = _learner(args, dls)
     n_bytes = sum(tensor.nbytes for tensor in learn.model.state_dict().values())
-    if missing := lacking(out, n_bytes):  # said now, and not after an hour of training
-        raise ConfigError(f"No room for the model. {missing} Free some space, or name a folder elsewhere: --out DIR.")
+    if missing := lacking(_there(out.parent), n_bytes):  # said now, and not after an hour of training
+        raise ConfigError(f"No room for the model. {missing} Free some space, or name a file elsewhere: --out FILE.")
     learn.fine_tune(args.epochs, args.lr)
-    save_model_folder(learn, out, _story(args, learn))
+    written = export_learner(learn, _still_free(out, args.overwrite), training=_story(args))
     sample = dls.valid_ds.items[0]
-    print(f"Wrote {printable(out / WEIGHTS)} and {CARD}. Ask it: fastlearn predict {_quoted(out)} {_quoted(sample)}")
+    print(f"Wrote {printable(written)}. Ask it: fastlearn predict {_quoted(written)} {_quoted(sample)}")
     return 0
 
 
-def _out_folder(args: argparse.Namespace) -> Path:
+def _out_file(args: argparse.Namespace) -> Path:
     """Where the model goes; an error before the training if it cannot go there."""
-    from fastlearn.export.model_folder import is_model_folder
+    from fastlearn.export.bundle import bundle_path
     from fastlearn.paths import printable
 
-    out: Path = args.out or Path(f"{args.path.resolve().name or 'pictures'}-model")
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{printable(out)} is a file. Name a folder for the model with --out DIR.")
-    if is_model_folder(out) and not args.overwrite:
-        raise ConfigError(f"{printable(out)} holds a model already. Add --overwrite to replace it, or --out DIR.")
-    if out.is_dir() and not is_model_folder(out) and any(out.iterdir()):
-        raise ConfigError(f"{printable(out)} holds other files. Name a new folder with --out DIR.")
-    at = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not os.access(at, os.W_OK):
-        raise ConfigError(f"No permission to write in {printable(at)}. Name another folder with --out DIR.")
+    out = bundle_path(args.out or Path(f"{args.path.resolve().name or 'pictures'}-model.fl"))
+    if out.is_dir():
+        raise ConfigError(f"{printable(out)} is a folder. Name a file for the model with --out FILE.")
+    if out.exists() and not args.overwrite:
+        raise ConfigError(f"{printable(out)} is there already. Add --overwrite to replace it, or --out FILE.")
+    at = _there(out.parent)
+    if not at.is_dir() or not os.access(at, os.W_OK):
+        why = "No permission to write in" if at.is_dir() else "A file is in the way:"
+        raise ConfigError(f"{why} {printable(at)}. Name another place with --out FILE.")
     return out
+
+
+def _there(folder: Path) -> Path:
+    """The nearest of a path and its parents that exists."""
+    return next(at for at in (folder, *folder.absolute().parents) if at.exists())
+
+
+def _still_free(out: Path, overwrite: bool) -> Path:
+    """`out`, or a name beside it if another process has written there while this one trained: neither model is lost."""
+    if overwrite:
+        return out
+    names = [out, *(out.with_stem(f"{out.stem}-{k}") for k in range(2, 100))]
+    return next((path for path in names if not path.exists()), out)
 
 
 def _loaders(args: argparse.Namespace) -> DataLoaders:
@@ -264,22 +268,9 @@ def _learner(args: argparse.Namespace, dls: DataLoaders) -> Learner:
     )
 
 
-def _story(args: argparse.Namespace, learn: Learner) -> dict[str, Any]:
-    """What the model folder tells of its training; no path of this machine."""
-    import torch
-
-    names = [name for name in learn.recorder.metric_names if name not in ("epoch", "time")]
-    return {
-        "data": args.path.resolve().name,
-        "pictures": {"train": len(learn.dls.train_ds), "valid": len(learn.dls.valid_ds)},
-        "epochs": args.epochs,
-        "lr": args.lr,
-        "bs": learn.dls.bs,
-        "seed": args.seed,
-        "augment": args.augment,
-        "result": {name: learn.recorder.final_value(name) for name in names},
-        "versions": {"fastlearn": _version(), "torch": torch.__version__},
-    }
+def _story(args: argparse.Namespace) -> dict[str, Any]:
+    """What was typed, for the model's card; no path of this machine."""
+    return {"data": args.path.resolve().name, "epochs": args.epochs, "lr": args.lr, "augment": args.augment}
 
 
 def _quoted(path: str | os.PathLike[str]) -> str:
@@ -297,16 +288,15 @@ def _quoted(path: str | os.PathLike[str]) -> str:
 def _add_predict(commands: Any) -> None:
     what = "Name what is on pictures: one line each, with the label, its probability and the file."
     parser = _command(commands, "predict", _predict, what, "Exit code 1 if a picture could not be read.")
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a folder that `fastlearn train` wrote")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a file that `fastlearn train` or learn.export wrote")
     parser.add_argument("images", type=Path, metavar="IMAGE", nargs="+", help="pictures")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with every label's probability")
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from fastlearn.export.model_folder import load_model_folder
+    from fastlearn.export import load_learner
 
-    model = load_model_folder(args.model)
-    width = max(map(len, model.vocab))
+    model = load_learner(args.model)
     failed = 0
     for image in args.images:
         try:
@@ -316,11 +306,16 @@ def _predict(args: argparse.Namespace) -> int:
             print(f"fastlearn predict: {error}", file=sys.stderr, flush=True)
             continue
         if args.json:
-            chances = dict(zip(model.vocab, answer.probabilities.tolist(), strict=True))
-            _print_json({"file": str(image), "label": answer.label, "probabilities": chances})
+            _print_json({"file": str(image), "label": answer.label, **_chances(model, answer)})
         else:
-            print(f"{answer.label:{width}}  {answer.probability:6.1%}  {_shown(image)}", flush=True)
+            print(f"{model.answers.said(answer)}  {_shown(image)}", flush=True)
     return 1 if failed else 0
+
+
+def _chances(model: TrainedModel, answer: Prediction) -> dict[str, Any]:
+    """The probability of each label; of a regression nothing, as the label says it all."""
+    named = zip(map(str, model.vocab), answer.probabilities.tolist(), strict=False)
+    return {"probabilities": dict(named)} if model.vocab else {}
 
 
 def _print_json(record: dict[str, Any]) -> None:

@@ -8,15 +8,20 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from fastlearn.cli import main
-from fastlearn.runtime.disk import folder_to_fill
+from fastlearn.data.block import RegressionBlock
+from fastlearn.vision.data import ImageDataLoaders
+from fastlearn.vision.learner import vision_learner
+from fastlearn.vision.transforms import Resize
 
 SMALL = ["--arch", "mobilenetv3_small_050", "--no-pretrained", "--size", "32", "--epochs", "1", "--workers", "0"]
 ODD = ["plain.png", "two words.png", "名前 é.png", "a\nline.png", "-dash.png", "q'uote\".png", "😀.png"]
@@ -45,17 +50,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("out") / "the model"
+    out = tmp_path_factory.mktemp("out") / "new" / "the model"
     assert main(["train", str(pictures), *SMALL, "--out", str(out), "--augment"]) == 0
-    return out
+    return out.with_name("the model.fl")
 
 
-def test_train_writes_a_model_folder_and_nothing_else(pictures: Path, model: Path) -> None:
-    assert sorted(os.listdir(model)) == ["model.json", "model.safetensors"]
-    assert sorted(os.listdir(model.parent)) == ["the model"]
+def test_train_writes_one_file_and_nothing_else(pictures: Path, model: Path) -> None:
+    assert sorted(os.listdir(model.parent)) == ["the model.fl"]
     assert not (pictures / "models").exists()
-    card = json.loads((model / "model.json").read_text(encoding="utf-8"))
-    assert card["vocab"] == ["red ones", "蓝"]
+    with zipfile.ZipFile(model) as zipped:
+        card = json.loads(zipped.read("model.json"))
+    assert card["answers"]["vocab"] == ["red ones", "蓝"]
     assert card["architecture"]["name"] == "mobilenetv3_small_050"
     assert card["preprocess"]["size"] == [32, 32]
     assert card["training"]["seed"] == 0 and card["training"]["data"] == "odd & pictures"
@@ -64,7 +69,7 @@ def test_train_writes_a_model_folder_and_nothing_else(pictures: Path, model: Pat
 
 def test_the_same_seed_gives_the_same_model(pictures: Path, model: Path, tmp_path: Path) -> None:
     assert main(["train", str(pictures), *SMALL, "--out", str(tmp_path / "again"), "--augment"]) == 0
-    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
+    assert (tmp_path / "again.fl").read_bytes() == model.read_bytes()
 
 
 def test_predict_answers_every_picture_that_it_can(
@@ -92,6 +97,28 @@ def test_predict_as_json(pictures: Path, model: Path, capsys: pytest.CaptureFixt
         chances = record["probabilities"]
         assert sum(chances.values()) == pytest.approx(1, abs=1e-5)
         assert record["label"] == max(chances, key=chances.get)
+
+
+def test_predict_of_several_labels_and_of_numbers(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(name: str, column: object, **options: object) -> tuple[str, dict[str, object]]:
+        file = str(pictures / "蓝" / ODD[0])
+        table = pd.DataFrame({"name": [f"蓝/{one}" for one in ODD], "tags": ["a b", "b"] * 3 + ["a"], "x": 1.5})
+        given = {"label_col": column, "item_tfms": Resize(32), "device": "cpu", "num_workers": 0, "seed": 0}
+        dls = ImageDataLoaders.from_df(table, pictures, **given | options)
+        learn = vision_learner(dls, SMALL[1], pretrained=False, seed=0)
+        path = str(learn.export(tmp_path / name))
+        assert main(["predict", path, file]) == main(["predict", "--json", path, file]) == 0
+        line, record = capsys.readouterr().out.splitlines()[-2:]
+        return line.removesuffix(f"  {file}"), json.loads(record)
+
+    line, record = ask("tags", "tags", label_delim=" ")
+    assert record["probabilities"].keys() == {"a", "b"}
+    shown = [f"{label} {record['probabilities'][label]:.1%}" for label in record["label"]]
+    assert line == (", ".join(shown) or "(no label)")
+    line, record = ask("numbers", "x", y_block=RegressionBlock)
+    assert record.keys() == {"file", "label"} and float(line) == pytest.approx(record["label"], rel=1e-5)
 
 
 def test_check_reports_and_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,11 +161,13 @@ def test_check_of_wrong_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["train", "{tmp}/pets", *SMALL, "--size", "0"], "size"),
         (["train", "{tmp}/pets", *SMALL, "--valid-pct", "1.5"], "1.5"),
         (["train", "{tmp}/pets", *SMALL, "--workers", "-1"], "-1"),
-        (["train", "{tmp}/pets", *SMALL, "--out", "{tmp}/a.txt"], "is a file. Name a folder"),
-        (["train", "{tmp}/pets", *SMALL, "--out", "{tmp}/pets"], "holds other files"),
-        (["train", "{tmp}/pets", *SMALL, "--out", "{tmp}/a.txt/m"], "a.txt"),
+        (["train", "{tmp}/pets", *SMALL, "--out", "{tmp}/m.pth"], "Call it 'm.fl'"),
+        (["train", "{tmp}/pets", *SMALL, "--out", "{tmp}/pets"], "is a folder. Name a file"),
+        (["train", "{tmp}/pets", *SMALL, "--out", "{tmp}/a.txt/m"], "a.txt. Name another place with --out FILE"),
         (["train", "{tmp}/bad", *SMALL], "cut off"),
-        (["predict", "{tmp}/pets", "{tmp}/x.png"], "is no model folder"),
+        (["predict", "{tmp}/pets", "{tmp}/x.png"], "is a folder without a model in it"),
+        (["predict", "{tmp}/a.txt", "{tmp}/x.png"], "is empty (0 bytes)"),
+        (["predict", "{tmp}/pest.fl", "{tmp}/x.png"], "There is no file"),
         (["demo", "--out", "{tmp}/a.txt"], "Cannot make the folder"),
     ],
 )
@@ -160,10 +189,10 @@ def test_a_fault_is_one_message(
 
 
 def test_a_model_is_not_replaced_unasked(pictures: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = snapshot(model)
+    before = snapshot(model.parent)
     assert main(["train", str(pictures), *SMALL, "--out", str(model)]) == 2
-    assert "holds a model already. Add --overwrite" in capsys.readouterr().err
-    assert snapshot(model) == before
+    assert "is there already. Add --overwrite" in capsys.readouterr().err
+    assert snapshot(model.parent) == before
 
 
 def test_bad_files_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,7 +214,7 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("number", "code", "said"), [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")]
 )
-@pytest.mark.parametrize("where", ["fastlearn.learner.Learner.fine_tune", "fastlearn.vision.export.save_model_folder"])
+@pytest.mark.parametrize("where", ["fastlearn.learner.Learner.fine_tune", "fastlearn.vision.export.export_learner"])
 def test_an_interrupted_training_leaves_nothing(
     pictures: Path, tmp_path: Path, number: int, code: int, said: str, where: str,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
@@ -207,12 +236,14 @@ def test_a_job_that_ignores_ctrl_c_can_be_terminated(monkeypatch: pytest.MonkeyP
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_second_training_into_the_same_folder_is_refused(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_model_that_another_process_wrote_meanwhile_is_kept(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with folder_to_fill(tmp_path / "m", "…"):
-        assert main(["train", str(pictures), *SMALL, "--out", str(tmp_path / "m")]) == 2
-    assert "Another process is writing to" in capsys.readouterr().err
+    out = tmp_path / "m.fl"
+    monkeypatch.setattr("fastlearn.learner.Learner.fine_tune", lambda *_, **__: out.write_text("another"))
+    assert main(["train", str(pictures), *SMALL, "--out", str(out)]) == 0
+    assert out.read_text() == "another" and (tmp_path / "m-2.fl").is_file()
+    assert "m-2.fl. Ask it: fastlearn predict" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_told_before_the_training(
@@ -222,7 +253,7 @@ def test_a_full_disk_is_told_before_the_training(
     monkeypatch.setattr("fastlearn.learner.Learner.fine_tune", None)
     assert main(["train", str(pictures), *SMALL, "--out", str(tmp_path / "m")]) == 2
     err = capsys.readouterr().err
-    assert "No room for the model. It takes" in err and "100 bytes are free" in err and "--out DIR" in err
+    assert "No room for the model. It takes" in err and "100 bytes are free" in err and "--out FILE" in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fastlearn.errors import CheckpointError, DataError
 from fastlearn.pixels import Fixed, PadMode, ResizeMethod, open_image, resample, to_array
@@ -30,6 +31,11 @@ class Preprocess:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
+    @property
+    def n_channels(self) -> int:
+        """The channels of a picture: 1, 3 or 4."""
+        return _CHANNELS[self.mode]
+
     def pixels(self, source: Any) -> np.ndarray:
         """The resized picture as uint8 (channels, height, width). Raises ImageError for what cannot be read."""
         if self.size is None:
@@ -38,7 +44,7 @@ class Preprocess:
         image = open_image(source, self.mode, fixed)
         return to_array(resample(image, fixed.box((image.height, image.width)), self.size, PadMode.of(self.pad_mode)))
 
-    def batch(self, sources: Sequence[Any]) -> torch.Tensor:
+    def batch(self, sources: Sequence[Any]) -> Tensor:
         """A float batch (batch, channels, height, width), ready for the model."""
         pixels = [self.pixels(source) for source in sources]
         sizes = sorted({picture.shape[1:] for picture in pixels})
@@ -47,11 +53,15 @@ class Preprocess:
             raise DataError(
                 f"This model takes pictures in their own size, and these differ ({found}): predict them one by one."
             )
-        stacked = torch.from_numpy(np.stack(pixels)).float().div_(255)
+        return self.normalised(torch.from_numpy(np.stack(pixels)))
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """The model's input for uint8 pixels (batch, channels, height, width) of the right size."""
+        scaled = pixels.float().div_(255)
         if self.mean is None or self.std is None:
-            return stacked
+            return scaled
         shape = (1, -1, 1, 1)
-        return stacked.sub_(torch.tensor(self.mean).view(shape)).div_(torch.tensor(self.std).view(shape))
+        return scaled.sub_(torch.tensor(self.mean).view(shape)).div_(torch.tensor(self.std).view(shape))
 
     def to_json(self) -> dict[str, Any]:
         """A dict that `json.dumps` takes."""
@@ -68,6 +78,10 @@ class Preprocess:
         if wrong:
             raise CheckpointError(f"The saved preprocessing has a {wrong} that cannot be: {getattr(made, wrong)!r}.")
         return made
+
+    def __str__(self) -> str:
+        size = "their own size" if self.size is None else f"{self.size[1]}x{self.size[0]}"
+        return f"{self.mode} pictures of {size}"
 
     def _wrong(self) -> str:
         """The name of a value that makes no sense, or nothing."""

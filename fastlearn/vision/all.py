@@ -66,6 +66,7 @@ from fastlearn.arch.models import (
 from fastlearn.arch.spec import create_vision_model
 from fastlearn.callbacks.accumulate import GradientAccumulation
 from fastlearn.callbacks.bn_freeze import BnFreeze
+from fastlearn.callbacks.checkpoint import Checkpoint
 from fastlearn.callbacks.clip import GradientClip
 from fastlearn.callbacks.csv_log import CSVLogger
 from fastlearn.callbacks.cutmix import CutMix
@@ -117,12 +118,12 @@ from fastlearn.errors import (
     WeightsError,
     WorkerError,
 )
+from fastlearn.export import load_learner
 from fastlearn.interpret.base import Interpretation
 from fastlearn.interpret.classification import ClassificationInterpretation
 from fastlearn.lazy import LazyModule
 from fastlearn.lists import L, Vocab
 from fastlearn.live.dashboard import Dashboard
-from fastlearn.live.learner import Learner
 from fastlearn.losses import (
     BCELossFlat,
     BCEWithLogitsLossFlat,
@@ -211,7 +212,7 @@ from fastlearn.vision.blocks import ImageBlock
 from fastlearn.vision.cleaner import ImageClassifierCleaner
 from fastlearn.vision.data import ImageDataLoaders
 from fastlearn.vision.image import PILImage, PILImageBW
-from fastlearn.vision.learner import cnn_learner, vision_learner
+from fastlearn.vision.learner import Learner, cnn_learner, vision_learner
 from fastlearn.vision.plot import get_grid, show_image, show_images
 from fastlearn.vision.transforms import CropPad, DihedralItem, FlipItem, RandomCrop, RandomResizedCrop, Resize
 
@@ -352,6 +353,7 @@ __all__ = [
     "efficientnet_b3",
     "efficientnet_b4",
     "efficientnet_v2_s",
+    "load_learner",
     "mobilenet_v2",
     "mobilenet_v3_large",
     "mobilenet_v3_small",
@@ -454,6 +456,7 @@ __all__ = [
     "BnFreeze",
     "CSVLogger",
     "Callback",
+    "Checkpoint",
     "CutMix",
     "Dashboard",
     "EMA",

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
@@ -20,7 +21,7 @@ from fastlearn.arch.weights import Arch, PretrainedStats, pretrained_stats, reso
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.transform import BatchPipeline
 from fastlearn.errors import ConfigError
-from fastlearn.live.learner import Learner
+from fastlearn.live import learner as live
 from fastlearn.options import named_options
 from fastlearn.runtime.seed import derive
 from fastlearn.training.groups import depthwise_kernels
@@ -34,6 +35,31 @@ PRETRAINED_BN: BatchNormMode = "eval"
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+
+class Learner(live.Learner):
+    __doc__ = live.Learner.__doc__
+
+    @named_options
+    def export(self, file: str | os.PathLike[str] = "model.fl", onnx: bool = False, licence: str = "") -> Path:
+        """Write the trained model as one file, which `load_learner` predicts with where there is no training code.
+
+        The file is a zip of safetensors and JSON: weights, architecture by name, preprocessing, vocabulary, and a drawn
+        picture with its answer, by which a loaded model checks itself; none of your data and no path is in it. A model
+        of your own, which has no name, is also written as an ONNX program, and so is any with `onnx=True`: that needs
+        `pip install "fastlearn[export]"`. `licence` is any text. A `file` without the ending `.fl` gets it; it lies in
+        the current folder (in fast.ai: in `learn.path`), and what was there before is replaced, whole or not at all.
+        Returns the path. Before anything is written the exported model has to answer as this one does.
+
+        Raises ConfigError where plain values cannot say what this learner does (transforms, activation or task of your
+        own), MissingExtraError without the packages for ONNX, CheckpointError when the file cannot be written.
+
+        >>> path = learn.export("model.fl")
+        >>> label, index, probabilities = load_learner(path).predict("cat.jpg")
+        """
+        from fastlearn.vision.export import export_learner
+
+        return export_learner(self, file, onnx, licence)
 
 
 @named_options
