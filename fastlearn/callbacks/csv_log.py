@@ -34,6 +34,7 @@ class CSVLogger(Callback):
     """
 
     order = 45
+    only_watches = True
 
     @named_options
     def __init__(self, fname: str | os.PathLike[str] = "history.csv", append: bool = False) -> None:
@@ -45,11 +46,13 @@ class CSVLogger(Callback):
     def before_fit(self, state: TrainState) -> None:
         self.path = state.plan.path / self.fname
         columns = list(state.recorder.metric_names)
-        goes_on = self.append or state.plan.start_epoch > 0 or self._fit == (state.recorder, state.recorder.fits)
+        goes_on = self.append or state.goes_on or self._fit == (state.recorder, state.recorder.fits)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not (goes_on and _keep_whole_rows(self.path, columns)):
                 write_whole({self.path: _line(columns)})  # a full disk leaves an older table as it was
+            if state.start is not None:
+                _drop_rows(self.path, state.epoch)
             self._file = self.path.open("ab", buffering=0)
         except OSError as error:
             raise ConfigError(
@@ -94,6 +97,14 @@ def _line(values: list[Any]) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(values)
     return line.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _drop_rows(path: Path, epoch: int) -> None:
+    """Cut off the rows of `epoch` and later, which a training that goes on before them will write again."""
+    header, *rows = path.read_bytes().splitlines(keepends=True)
+    kept = [row for row in rows if not (number := row.partition(b",")[0]).isdigit() or int(number) < epoch]
+    if len(kept) < len(rows):
+        write_whole({path: b"".join([header, *kept])})
 
 
 def _keep_whole_rows(path: Path, columns: list[str]) -> bool:

@@ -29,7 +29,7 @@ class EarlyStoppingCallback(TrackerCallback):
         self.patience, self.wait = check_patience(patience), 0
 
     def before_fit(self, state: TrainState) -> None:
-        if state.plan.start_epoch == 0:
+        if not state.goes_on:
             self.wait = 0
         super().before_fit(state)
 

@@ -55,7 +55,7 @@ class EMA(Callback):
     def before_fit(self, state: TrainState) -> None:
         named = _averaged(state.model)
         self._names, self._live = list(named), list(named.values())
-        if self._restored and state.plan.start_epoch > 0:
+        if self._restored and state.goes_on:
             self._average = [self._restored[name].to(live, copy=True) for name, live in named.items()]
         else:
             self._average, self.n_steps, self.swapped = [live.clone() for live in self._live], 0, False
@@ -122,6 +122,10 @@ class EMA(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.n_steps, self.swapped = int(state["n_steps"]), bool(state["swapped"])
+        if self._live:  # a fit that goes on has begun
+            pairs = zip(self._names, self._live, strict=True)
+            _copy(self._average, [state["tensors"][name].to(live) for name, live in pairs])
+            return
         self._restored = dict(state["tensors"])
         self._names, self._average = list(self._restored), list(self._restored.values())
 

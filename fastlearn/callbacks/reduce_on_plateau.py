@@ -43,7 +43,7 @@ class ReduceLROnPlateau(TrackerCallback):
 
     def before_fit(self, state: TrainState) -> None:
         super().before_fit(state)
-        if state.plan.start_epoch == 0:
+        if not state.goes_on:
             self.wait, self.scale = 0, 1.0
         # Without a schedule nobody sets the rate anew, and ours would be multiplied again and again.
         self._unscheduled = None if state.plan.schedule is not None else get_hypers(state.optimizer)["lr"]

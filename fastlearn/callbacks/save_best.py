@@ -56,7 +56,7 @@ class SaveModelCallback(TrackerCallback):
 
     def before_fit(self, state: TrainState) -> None:
         super().before_fit(state)
-        if state.plan.start_epoch == 0:
+        if not state.goes_on:
             self.last_saved_path = None
 
     def after_epoch(self, state: TrainState) -> None:

@@ -54,7 +54,7 @@ class TrackerCallback(Callback):
 
     def before_fit(self, state: TrainState) -> None:
         _check_monitor(self, state)
-        if self.reset_on_fit and state.plan.start_epoch == 0:
+        if self.reset_on_fit and not state.goes_on:
             self.best, self.best_epoch, self.new_best = self._sign * math.inf, -1, False
 
     def after_epoch(self, state: TrainState) -> None:

@@ -174,8 +174,7 @@ def _unpack_over(archive: pathlib.Path, dest: pathlib.Path) -> None:
         os.replace(dest, old)
         os.replace(fresh, dest)
         shutil.rmtree(old, ignore_errors=True)
-    if interrupt.requested:
-        raise KeyboardInterrupt
+    interrupt.check("")
 
 
 def _folder(given: str | os.PathLike[str] | None, kind: str) -> pathlib.Path:

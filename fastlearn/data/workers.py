@@ -273,8 +273,7 @@ def _shielded() -> Iterator[None]:
         finally:
             if can_mask:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    if interrupt.requested:
-        raise KeyboardInterrupt
+    interrupt.check("")
 
 
 def _received(future: Future[Any], pin: bool) -> Any:

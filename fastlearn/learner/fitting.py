@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 
 from fastlearn.callbacks.ema import EMA
 from fastlearn.callbacks.progress import in_notebook
-from fastlearn.errors import ConfigError, DataError
+from fastlearn.errors import CheckpointError, ConfigError, DataError
 from fastlearn.learner.heading import Heading, default_passes
+from fastlearn.learner.resuming import Resume, resumable
 from fastlearn.learner.running import check_epochs
 from fastlearn.learner.setup import LR, NO_LABELS
 from fastlearn.options import named_options
 from fastlearn.runtime.modes import kept_modes
 from fastlearn.training import schedule as schedules
-from fastlearn.training.callback import as_callbacks
+from fastlearn.training.callback import Callback, as_callbacks
 from fastlearn.training.dry_run import dry_run
 from fastlearn.training.groups import depthwise_kernels
 from fastlearn.training.hypers import lr_groups
@@ -36,6 +37,7 @@ AVERAGED = 0.99  # of `fine_tune`'s average: the mean of the weights of up to a 
 class Fitting(Heading):
     """The methods of a `Learner` that train or measure its model."""
 
+    @resumable
     @named_options
     def fit(
         self,
@@ -45,11 +47,14 @@ class Fitting(Heading):
         cbs: Any = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
+        resume: Resume = False,
     ) -> None:
         """Train for `n_epoch` epochs at a constant learning rate; a slice gives each group of layers its own.
 
         `wd` is the weight decay from now on, `cbs` are callbacks of this fit alone, `reset_opt` forgets the optimizer's
-        state, and `start_epoch` skips the epochs before it, with their part of the schedule.
+        state, and `start_epoch` skips the epochs before it, with their part of the schedule. `resume=True` keeps
+        checkpoints (see `Checkpoint`), and goes on from the newest one of the same call if there is one; or `resume` is
+        the folder of a checkpoint.
 
         Raises ConfigError or DataError before the first batch for options, files, model, loss and metrics that do not
         fit together, NonFiniteError for a loss that is NaN or infinite, DeviceMemoryError for too large a batch.
@@ -59,6 +64,7 @@ class Fitting(Heading):
         """
         self._fit("fit", n_epoch, schedules.constant(self._lrs(lr)), wd, cbs, reset_opt, start_epoch)
 
+    @resumable
     @named_options
     def fit_one_cycle(
         self,
@@ -72,6 +78,7 @@ class Fitting(Heading):
         cbs: Any = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
+        resume: Resume = False,
     ) -> None:
         """Train with one cycle (Smith, 2018): the rate rises to `lr_max` over `pct_start`, then falls.
 
@@ -86,6 +93,7 @@ class Fitting(Heading):
         )
         self._fit("fit_one_cycle", n_epoch, cycle, wd, cbs, reset_opt, start_epoch)
 
+    @resumable
     @named_options
     def fit_flat_cos(
         self,
@@ -97,6 +105,7 @@ class Fitting(Heading):
         cbs: Any = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
+        resume: Resume = False,
     ) -> None:
         """Train at a flat rate until `pct_start`, then along a cosine to `lr / div_final`.
 
@@ -107,6 +116,7 @@ class Fitting(Heading):
         flat = schedules.flat_cos(self._lrs(lr), div_final=div_final, pct_start=pct_start)
         self._fit("fit_flat_cos", n_epoch, flat, wd, cbs, reset_opt, start_epoch)
 
+    @resumable
     @named_options
     def fit_sgdr(
         self,
@@ -118,6 +128,7 @@ class Fitting(Heading):
         reset_opt: bool = False,
         wd: float | None = None,
         start_epoch: int = 0,
+        resume: Resume = False,
     ) -> None:
         """Train with warm restarts (Loshchilov and Hutter, 2017): cosines, `cycle_mult` times as long each.
 
@@ -129,6 +140,7 @@ class Fitting(Heading):
         n_epoch = sum(schedules.sgdr_epochs(n_cycles, cycle_len, cycle_mult))
         self._fit("fit_sgdr", n_epoch, restarts, wd, cbs, reset_opt, start_epoch)
 
+    @resumable
     @named_options
     def fine_tune(
         self,
@@ -146,6 +158,7 @@ class Fitting(Heading):
         keep_best: bool = False,
         cached_head: bool = True,
         average: bool | None = None,
+        resume: Resume = False,
     ) -> None:
         """Transfer learning: train the head with the body frozen, then everything, the stem `lr_mult` times slower.
 
@@ -176,38 +189,49 @@ class Fitting(Heading):
         rest: dict[str, Any] = {"wd": wd, "moms": moms, "cbs": as_callbacks(cbs), "reset_opt": reset_opt}
         story = Story("fine_tune", (("frozen", first.epochs), ("unfrozen", second.epochs)))
         self.freeze()
-        with self._telling(story):
-            story, kept = self._fit_frozen(story, first, base_lr, cached_head, rest)
-        frozen = (
-            {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()} if keep_best else None
-        )
-        frozen_loss = self.recorder.final_value("valid_loss")
+        assert self._run is not None
+        notes, kept = self._run.notes, self._run.kept
+        if self._resume is None or not self._resume.has_done(0):
+            with self._telling(story):
+                self._fit_frozen(story, first, base_lr, cached_head, rest)
+        if "valid_loss" not in notes:
+            notes["valid_loss"] = self.recorder.final_value("valid_loss")
+            weights = self.model.state_dict() if keep_best else {}
+            kept |= {name: tensor.detach().clone() for name, tensor in weights.items()}
+        story = dataclasses.replace(story, index=1, steps=tuple(notes["steps"]))
         self.unfreeze()
         if self._stopped:
             return
-        if (kept if average is None else average) and not any(isinstance(cb, EMA) for cb in (*self.cbs, *rest["cbs"])):
+        if (notes["head"] if average is None else average) and not _averages([*self.cbs, *rest["cbs"]]):
             rest["cbs"] = [*rest["cbs"], EMA(AVERAGED, from_start=True)]
-        with self._telling(dataclasses.replace(story, index=1)), self._fixed_kernels(kept):
+        with self._telling(story), self._fixed_kernels(notes["head"]):
             self.fit_one_cycle(second.epochs, second.lr, second.div, pct_start=second.pct_start, **rest)
-        if frozen is not None and not self.recorder.final_value("valid_loss") <= frozen_loss:
-            self.model.load_state_dict(frozen)
+        if kept and not self.recorder.final_value("valid_loss") <= notes["valid_loss"]:
+            self.model.load_state_dict(kept)
             print("Kept the weights of the frozen phase, whose validation loss was lower.")
 
-    def _fit_frozen(
-        self, story: Story, phase: Phase, lr: float, cached_head: bool, rest: dict[str, Any]
-    ) -> tuple[Story, bool]:
+    def _fit_frozen(self, story: Story, phase: Phase, lr: float, cached_head: bool, rest: dict[str, Any]) -> None:
         """The frozen part of `fine_tune`, on kept features where that can be.
 
-        Returns the story with the steps of its parts, and whether features were kept.
+        Notes of the run say whether it can (`head`), and then the steps of an epoch of both parts.
         """
-        head = self._kept_head(rest["cbs"]) if cached_head and phase.epochs and self._has_body() else None
+        assert self._run is not None
+        before = self._run.notes.get("head")  # of the training that goes on
+        wanted = cached_head and before is not False and phase.epochs and self._has_body()
+        head = self._kept_head(rest["cbs"]) if wanted else None
+        if before and head is None:
+            raise CheckpointError(
+                "The training that would go on here had its head trained on kept features, which now cannot be: leave "
+                "out the callback or the step that was not there before."
+            )
+        self._run.notes |= {"head": head is not None, "steps": []}
         if head is None:
             self.fit_one_cycle(phase.epochs, phase.lr, phase.div, pct_start=phase.pct_start, **rest)
-            return story, False
+            return
         head = head.with_passes(math.ceil(default_passes(head.train) / phase.epochs))
+        self._run.notes["steps"] = [len(head.train), len(self.dls.train)]
         self._story = dataclasses.replace(story, steps=(len(head.train), len(self.dls.train)))
         self._fit_kept(head, phase.epochs, lr, **rest)
-        return self._story, True
 
     @contextlib.contextmanager
     def _fixed_kernels(self, fixed: bool) -> Iterator[None]:
@@ -308,3 +332,8 @@ class Fitting(Heading):
             self._plan(1, schedules.constant(self._lrs(None)), self._valid_loader()), callbacks, Recorder()
         )
         return dry_run(state, self.step)
+
+
+def _averages(callbacks: Sequence[Callback]) -> bool:
+    """Whether one of them averages the weights."""
+    return any(isinstance(callback, EMA) for callback in callbacks)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastlearn.data.progress import progress_line
 from fastlearn.errors import ConfigError
+from fastlearn.learner.resuming import Resume, resumable
 from fastlearn.learner.running import Running, check_epochs
 from fastlearn.options import checked_whole, named_options
 from fastlearn.runtime.interrupt import DeferredInterrupt
@@ -38,6 +39,7 @@ _LEAST_PASSES, _MOST_PASSES = 3, 50  # for a set of more batches than that, wher
 class Heading(Running):
     """The methods of a `Learner` that train its head."""
 
+    @resumable
     @named_options
     def fit_head(
         self,
@@ -49,6 +51,7 @@ class Heading(Running):
         moms: tuple[float, float, float] | None = None,
         cbs: Any = None,
         reset_opt: bool = False,
+        resume: Resume = False,
     ) -> None:
         """Train the head on the frozen body's features, computed once: seconds, where each epoch took as long before.
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 
+from fastlearn.callbacks.checkpoint import FOLDER
+from fastlearn.errors import ConfigError
+from fastlearn.learner.identity import identity_of
+from fastlearn.learner.resuming import checkpoint_folder, goes_on, training_method
 from fastlearn.learner.setup import LearnerSetup
-from fastlearn.options import named_options
+from fastlearn.options import checked_number, checked_path, named_options
 from fastlearn.runtime.say import say
+from fastlearn.training import capture, runs
+from fastlearn.training.callback import Callback, as_callbacks
+from fastlearn.training.calls import from_plain
 from fastlearn.training.checkpoint import (
     check_learner_state,
     checkpoint_path,
@@ -24,6 +33,8 @@ from fastlearn.training.checkpoint import (
     unpack_optimizer,
     write_checkpoint,
 )
+from fastlearn.training.loop import save_generators
+from fastlearn.training.state import Call, Position, Run
 
 
 class Keeping(LearnerSetup):
@@ -95,3 +106,88 @@ class Keeping(LearnerSetup):
                 f"What was loaded trained in {was} memory format, this learner has the {now} one, and their results "
                 f"differ by rounding. For the same bits: learn.to_channelslast({not self.channels_last})."
             )
+
+    @named_options
+    def save_checkpoint(self, folder: str | os.PathLike[str] | None = None) -> Path:
+        """Save the learner as it is now, as `Checkpoint` does in a training: the new checkpoint's folder.
+
+        `folder` holds checkpoints, by default `checkpoints` in the model folder; none of them is removed. Raises
+        CheckpointError when it cannot be written.
+
+        >>> path = learn.save_checkpoint()
+        >>> learn.resume(path)
+        """
+        if self._run is not None:
+            raise ConfigError("A training is going on: give it cbs=Checkpoint(every=…), which knows where it is.")
+        run = Run(Call("", {}), lambda: identity_of(self, self.cbs), loaders=tuple(self.dls.loaders))
+        state = self._state(dataclasses.replace(self._plan(0, None), run=run), self.cbs, self.recorder)
+        state.generators = save_generators(self.device)
+        tensors, meta = capture.capture(state, Position(done=True))
+        into = self.path / self.model_dir / FOLDER if folder is None else Path(checked_path(folder, "folder"))
+        return runs.write_run(into / runs.next_name(into, self.global_step), tensors, meta, run="", finished=True)
+
+    @named_options
+    def resume(
+        self, folder: str | os.PathLike[str] | None = None, cbs: Any = None, strict: bool = True
+    ) -> Self:
+        """Go on with the training of a checkpoint, on its exact next batch, with the bits that it would have had.
+
+        `folder` is a checkpoint, or holds checkpoints, of which the newest whole one is taken; by default those in the
+        model folder. The learner is to be made as it was; `cbs` are the callbacks that the interrupted call was given.
+        On another machine or with other versions, which are told, rounding may differ.
+
+        Raises CheckpointError where there is no whole checkpoint, and where data, model or hyperparameters are not
+        those of the training; with `strict=False` it names what differs and goes on.
+
+        >>> learn = vision_learner(dls, resnet18, metrics=accuracy)  # as before the kill
+        >>> learn.resume("models/checkpoints")
+        """
+        added = as_callbacks(cbs)
+        where = checkpoint_folder(self, added) if folder is None else Path(checked_path(folder, "folder"))
+        return self._go_on_from(runs.find_run(where), added, strict)
+
+    @named_options
+    def recover(
+        self, lr_scale: float = 0.5, folder: str | os.PathLike[str] | None = None, cbs: Any = None
+    ) -> Self:
+        """Go on from the last checkpoint with `lr_scale` times the learning rates, after a loss that was not finite.
+
+        The rest of the schedule is lower by that factor; a second `recover` lowers it further. Raises CheckpointError
+        where there is no checkpoint: fit with `resume=True`, or with `cbs=Checkpoint()`, to have some.
+
+        >>> learn.recover(lr_scale=0.5)
+        """
+        if not 0 < checked_number(lr_scale, "lr_scale", 0.5) < math.inf:
+            raise ConfigError(f"lr_scale={lr_scale!r} multiplies the learning rates: a number above 0, such as 0.5.")
+        added = as_callbacks(cbs)
+        where = checkpoint_folder(self, added) if folder is None else Path(checked_path(folder, "folder"))
+        saved = runs.find_run(where)
+        before, scale = self._recovered
+        self._lr_scale = float(lr_scale) * (scale if before == saved.path else 1.0)  # again, and no checkpoint since
+        self._recovered = saved.path, self._lr_scale
+        try:
+            return self._go_on_from(saved, added, True)
+        finally:
+            self._lr_scale = 1.0
+
+    def _go_on_from(self, saved: runs.RunCheckpoint, cbs: list[Callback], strict: bool) -> Self:
+        """The call that the checkpoint is of, made again from there; of one that was saved by hand, only its state."""
+        capture.check_whole(saved.state, saved.path)
+        call = capture.call_of(saved.state)
+        self._given, self._strict = saved, strict
+        try:
+            if call.method:
+                arguments = {name: from_plain(value) for name, value in call.arguments.items()}
+                training_method(self, call.method)(**arguments, cbs=cbs, resume=saved.path)
+            else:
+                self._take_all(cbs)
+        finally:
+            self._given, self._strict = None, True
+        return self
+
+    def _take_all(self, cbs: list[Callback]) -> None:
+        self._run = Run(Call("", {}), loaders=tuple(self.dls.loaders))
+        try:
+            goes_on(self, True, cbs)
+        finally:
+            self._run = self._resume = None

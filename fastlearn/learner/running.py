@@ -8,6 +8,7 @@ import numbers
 from collections.abc import Iterator
 from typing import Any
 
+from fastlearn.callbacks.checkpoint import Checkpoint
 from fastlearn.data.checks import check_dataloaders
 from fastlearn.errors import ConfigError
 from fastlearn.learner.setup import LearnerSetup
@@ -16,7 +17,7 @@ from fastlearn.training.features import HeadTraining
 from fastlearn.training.loop import default_step, run_fit
 from fastlearn.training.optimizer import check_wd
 from fastlearn.training.preflight import first_samples, preflight
-from fastlearn.training.schedule import Schedule
+from fastlearn.training.schedule import Schedule, scaled
 from fastlearn.training.state import Story
 
 
@@ -49,6 +50,8 @@ class Running(LearnerSetup):
         n_epoch, start_epoch = check_epochs(n_epoch), check_epochs(start_epoch, "start_epoch")
         check_wd(wd)
         story = self._story or Story(title, (("", n_epoch),))
+        if self._resume is not None and self._resume.has_done(story.index):
+            return
         added = as_callbacks(cbs)
         self._check_before_training()
         if reset_opt or self.opt is None:
@@ -58,12 +61,17 @@ class Running(LearnerSetup):
             for group in self.opt.param_groups:
                 group["wd" if "wd" in group else "weight_decay"] = wd
         callbacks = [*self.cbs, *added]
+        if self._wants_checkpoints and not any(isinstance(callback, Checkpoint) for callback in callbacks):
+            callbacks.append(Checkpoint())
         if not self._bar:
             callbacks = [callback for callback in callbacks if not getattr(callback, "is_bar", False)]
+        if self._run is not None and self._run.lr_scale != 1:
+            schedule = scaled(schedule, self._run.lr_scale)
         plan = self._plan(n_epoch, schedule, self._valid_loader(), start_epoch=start_epoch, story=story)
         if head is not None:
             plan = dataclasses.replace(plan, train=head.train, valid=head.valid, network=head.network)
         state = self._state(plan, callbacks, self.recorder)
+        state.start = None if self._resume is None else self._resume.start_of(story.index)
         try:
             run_fit(state, self.step)
         finally:

@@ -15,7 +15,7 @@ from torch import nn
 from fastlearn.data.dataloaders import DataLoaders
 from fastlearn.data.download import is_shipped
 from fastlearn.data.loaders import DataLoader
-from fastlearn.errors import ConfigError, UnknownNameError, no_attribute
+from fastlearn.errors import ConfigError, no_attribute
 from fastlearn.learner.arithmetic import Arithmetic
 from fastlearn.metrics import Metric, as_metrics, check_metric
 from fastlearn.options import checked_path, named_options
@@ -35,17 +35,17 @@ from fastlearn.training.hypers import check_lr, lr_groups
 from fastlearn.training.loop import StepFunction, default_step
 from fastlearn.training.optimizer import Adam, check_wd, make_optimizer
 from fastlearn.training.recorder import Recorder
-from fastlearn.training.state import FitPlan, Story, TrainState
+from fastlearn.training.state import FitPlan, Run, Story, TrainState
 from fastlearn.training.summary import parameter_counts
+
+if TYPE_CHECKING:
+    from fastlearn.learner.resuming import Resumption
+    from fastlearn.training.runs import RunCheckpoint
 
 LR = float | slice | Sequence[float]
 OptFunc = Callable[..., torch.optim.Optimizer]
 BatchNormMode = Literal["train", "eval"]
 NO_LABELS = "This loader has no labels, so there is no loss. Type dls.test_dl(items, with_labels=True)."
-_NO_EXPORT = (
-    "A Learner has no 'export' yet. learn.save(name) keeps the weights and learn.load(name) takes them back; "
-    "`fastlearn train PATH` in a terminal writes a model folder for `fastlearn predict`."
-)
 
 
 class LearnerSetup(Arithmetic):
@@ -95,6 +95,7 @@ class LearnerSetup(Arithmetic):
         self.path = _own_folder(path, getattr(dls, "path", None))
         self.model_dir = Path(model_dir)
         self.seed = draw_seed() if seed is None else check_seed(seed)
+        self.given_seed = None if seed is None else self.seed
         self._start_arithmetic(torch.device(dls.device))
         self.step = default_step
         self.recorder = Recorder()
@@ -113,6 +114,11 @@ class LearnerSetup(Arithmetic):
         self._story: Story | None = None
         self._stopped = False  # by hand, and with it what would follow in the same call
         self._checked: object = None
+        self._run: Run | None = None  # the call that trains now
+        self._resume: Resumption | None = None  # where it goes on, if it does
+        self._given: RunCheckpoint | None = None  # what `resume` and `recover` let it go on from
+        self._strict, self._wants_checkpoints, self._lr_scale = True, False, 1.0
+        self._recovered: tuple[Path | None, float] = None, 1.0  # from which checkpoint, at what part of its rates
 
     @property
     def step(self) -> StepFunction:
@@ -269,8 +275,6 @@ class LearnerSetup(Arithmetic):
 
         def __getattr__(self, name: str) -> Any:
             """Only for names that a learner does not have: an error that tells the nearest."""
-            if name == "export":
-                raise UnknownNameError(_NO_EXPORT)
             raise no_attribute(self, name, "Learner")
 
     def __repr__(self) -> str:
@@ -328,6 +332,7 @@ class LearnerSetup(Arithmetic):
             model_path=self.path / self.model_dir,
             path=self.path,
             story=story or Story(stream, (("", n_epoch),)),
+            run=self._run,
         )
 
     def _state(self, plan: FitPlan, callbacks: list[Callback], recorder: Recorder) -> TrainState:

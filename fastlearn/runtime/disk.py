@@ -30,8 +30,7 @@ def write_whole(files: Mapping[Path, bytes]) -> None:
                 os.replace(temp, path)
         for folder in {path.parent for path in files}:
             sync(folder)
-        if interrupt.requested:
-            raise KeyboardInterrupt
+        interrupt.check("")
     finally:
         for temp in temps:
             temp.unlink(missing_ok=True)
@@ -68,7 +67,7 @@ def folder_to_fill(folder: Path, way_out: str) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"Cannot make the folder {printable(folder)}: {error.strerror}. {way_out}") from error
-        with _alone_in(folder, way_out):
+        with alone_in(folder, way_out):
             yield
     finally:
         with contextlib.suppress(OSError):  # not empty
@@ -77,8 +76,11 @@ def folder_to_fill(folder: Path, way_out: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path, way_out: str) -> Iterator[None]:
-    """A lock that leaves no file and ends with the process, where the system has such locks (not on Windows)."""
+def alone_in(folder: Path, way_out: str) -> Iterator[None]:
+    """Keeps other processes that ask likewise from a folder; ConfigError, which ends with `way_out`, where one has it.
+
+    The lock leaves no file and ends with the process, where the system has such locks (not on Windows).
+    """
     try:
         import fcntl
     except ImportError:

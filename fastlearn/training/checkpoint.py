@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
-import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from fastlearn.errors import CheckpointError, near
-from fastlearn.runtime.disk import is_full, lacking, sync
+from fastlearn.errors import CheckpointError, damaged, near
+from fastlearn.runtime.disk import is_full, lacking, write_whole
+from fastlearn.runtime.file_bytes import digest, read_bounded
+from fastlearn.runtime.json_bytes import read_json
+from fastlearn.runtime.memory import free_memory
+from fastlearn.runtime.tensor_bytes import load_tensors, save_tensors
 from fastlearn.training.callback import Callback
 from fastlearn.training.recorder import Recorder
 
-FORMAT = 1
+FORMAT = 2
+# What brings the metadata of an earlier format to the next one.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda meta: {**meta, "format": 2},  # it had no digest
+}
 _SUFFIX = ".safetensors"
+_NO_DIGEST = "0" * 64  # where the digest is to stand, while it is computed
 
 
 def checkpoint_path(folder: Path, file: str | os.PathLike[str]) -> Path:
@@ -35,64 +43,54 @@ def checkpoint_path(folder: Path, file: str | os.PathLike[str]) -> Path:
 
 
 def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> Path:
-    """Write tensors and JSON metadata as one file, whole or not at all: temp file beside it, fsync, rename, fsync."""
-    from safetensors.torch import save_file
-
+    """Write tensors and JSON metadata as one file, whole or not at all, with a digest of all of its bytes."""
     try:
         text = json.dumps({"format": FORMAT, **meta}, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"Cannot save {path}: part of it has no form in JSON ({error}).") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temp = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-        os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        mode = temp.stat().st_mode  # as the user's umask has it; safetensors puts a private file in its place
     except OSError as error:
         raise CheckpointError(
             f"Cannot write in {path.parent}: {error.strerror}. Give a folder with path= or model_dir=."
         ) from error
     try:
-        save_file(_own_storage(tensors), temp, metadata={"fastlearn": text})
-        temp.chmod(mode)
-        sync(temp)
-        os.replace(temp, path)
-        sync(path.parent)
-    except Exception as error:
-        temp.unlink(missing_ok=True)  # now, so that what it took counts as free
+        data = save_tensors(tensors, {"fastlearn": text, "sha256": _NO_DIGEST})
+        write_whole({path: data.replace(_NO_DIGEST.encode(), digest(data).encode(), 1)})
+    except (OSError, MemoryError) as error:
         missing = lacking(path.parent, sum(tensor.nbytes for tensor in tensors.values()) + len(text))
         way_out = " Free some space, or save under an absolute path on another disk." if is_full(error) else ""
         raise CheckpointError(
             f"Could not save {path}: {error}.{f' {missing}' if missing else ''} What was there before is untouched."
             f"{way_out}"
         ) from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temp.unlink()
     return path
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The tensors (on the CPU) and the metadata of a file that `write_checkpoint` made.
 
-    Raises CheckpointError for a file that is missing, damaged, foreign, or of a newer format.
+    Raises CheckpointError for a file that is missing, foreign, or of a newer format, DamagedFileError for one of which
+    a byte has changed.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not os.path.isfile(path):  # and not path.is_file(), which raises for a name that is too long
         raise CheckpointError(_missing(path))
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("fastlearn")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        meta = json.loads(text) if text else None
-    except (SafetensorError, ValueError, OSError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
-    if not isinstance(meta, dict):
+    data = read_bounded(path, free_memory(), str(path))
+    tensors, metadata = load_tensors(data, str(path))
+    if "fastlearn" not in metadata:
         raise CheckpointError(f"{path} holds tensors, but was not written by fastlearn's save.")
-    if meta.get("format") != FORMAT:
+    said = metadata.get("sha256")
+    if said is not None and digest(data.replace(said.encode(), _NO_DIGEST.encode(), 1)) != said:
+        raise damaged(str(path), "its bytes are not those that were written")
+    meta = read_json(metadata["fastlearn"].encode(), dict[str, Any], f"{path}'s metadata")
+    if not isinstance(meta.get("format"), int) or not 1 <= meta["format"] <= FORMAT:
         raise CheckpointError(
-            f"{path} has format {meta.get('format')!r}; this fastlearn reads {FORMAT}. Update fastlearn."
+            f"{path} has format {meta.get('format')!r}; this fastlearn reads 1 to {FORMAT}. Update fastlearn."
         )
+    if (meta["format"] > 1) != (said is not None):
+        raise damaged(str(path), "its digest and its format do not belong together")
+    for number in range(meta["format"], FORMAT):
+        meta = MIGRATIONS[number](meta)
     return tensors, meta
 
 
@@ -182,7 +180,9 @@ def pack_callbacks(callbacks: Sequence[Callback]) -> tuple[dict[str, torch.Tenso
             return {"tensor": key}
         if isinstance(value, dict):
             return {name: plain(part, f"{key}/{name}") for name, part in value.items()}
-        return [plain(part, f"{key}/{i}") for i, part in enumerate(value)] if isinstance(value, list) else value
+        if isinstance(value, (list, tuple)):
+            return [plain(part, f"{key}/{i}") for i, part in enumerate(value)]
+        return value.item() if isinstance(value, np.generic) else value
 
     said = [(repr(callback), callback.state_dict()) for callback in callbacks]
     entries = [
@@ -226,18 +226,6 @@ def check_learner_state(state: Any, source: object) -> None:
 def _some(names: list[str], most: int = 3) -> str:
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
-
-
-def _own_storage(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Contiguous tensors that share no memory, as safetensors wants them; tied weights are written twice."""
-    seen: set[int] = set()
-    own = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        pointer = tensor.untyped_storage().data_ptr()
-        own[name] = tensor.clone() if pointer in seen or tensor.untyped_storage().nbytes() != tensor.nbytes else tensor
-        seen.add(pointer)
-    return own
 
 
 def _missing(path: Path) -> str:

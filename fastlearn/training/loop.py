@@ -21,7 +21,7 @@ from fastlearn.runtime.seed import RunKey, numbered
 from fastlearn.training.callback import EventMethods
 from fastlearn.training.explain import explain, not_scalar
 from fastlearn.training.hypers import ScheduledHypers
-from fastlearn.training.state import TrainState, clear_grads
+from fastlearn.training.state import Position, TrainState, clear_grads
 
 StepFunction = Callable[[TrainState], None]
 
@@ -48,19 +48,21 @@ def run_fit(state: TrainState, step: StepFunction) -> None:
     The first Ctrl-C ends the fit after the step in progress, a second one at once.
     """
     plan, events = state.plan, state.events
-    state.stop, state.stop_story, state.error = False, False, None
+    state.stop, state.stop_story, state.ending, state.error = False, False, False, None
     state.fit_step, state.loss_func = 0, plan.loss_func
     clear_grads(state.optimizer)
     match_layout(state.optimizer)
     state.recorder.start_fit([metric.name for metric in plan.metrics], plan.valid is not None)
-    generators = _save_generators(state.device)
+    state.generators = save_generators(state.device)
+    position = state.start.position if state.start else Position(fit_epoch=plan.start_epoch)
     with state.interrupt as interrupt:
         try:
             call(events.before_fit, state)
-            for fit_epoch in range(plan.start_epoch, plan.n_epochs):
-                state.fit_epoch, state.fit_step = fit_epoch, fit_epoch * plan.steps_per_epoch
-                run_epoch(state, step)
-                interrupt.check()  # one that came while callbacks ran at the epoch's end
+            if not position.batch:
+                _restore(state)
+            for fit_epoch in range(position.fit_epoch, 0 if state.stop else plan.n_epochs):
+                state.fit_epoch = fit_epoch
+                run_epoch(state, step, position.batch if fit_epoch == position.fit_epoch else 0)
                 if state.stop:
                     break
         except BaseException as error:
@@ -71,39 +73,45 @@ def run_fit(state: TrainState, step: StepFunction) -> None:
                 raise
             raise state.error from error
         finally:
-            _restore_generators(state.device, generators)
+            _restore_generators(state.device, state.generators)
             _call_every(events.after_fit, state)
         interrupt.check()
 
 
-def run_epoch(state: TrainState, step: StepFunction) -> None:
-    """One epoch: train on every batch, validate, record."""
-    started = time.perf_counter()
+def run_epoch(state: TrainState, step: StepFunction, first: int = 0) -> None:
+    """One epoch: train on every batch from number `first` on, validate, record."""
+    state.epoch_began = time.perf_counter()
     state.recorder.start_epoch(state)
-    train_pass(state, step)
+    train_pass(state, step, first)
     state.values = {"train_loss": state.recorder.smooth_loss()}
     if state.plan.valid is not None:
         state.values |= valid_pass(state, step)
         call(state.events.after_validate, state)
-    state.recorder.end_epoch(state, time.perf_counter() - started)
+    state.recorder.end_epoch(state, time.perf_counter() - state.epoch_began)
     # The counter moves before the callbacks: what they save at the end of an epoch goes on with the next one.
     state.epoch += 1
+    state.ending = state.interrupt.requested
     call(state.events.after_epoch, state)
+    if state.ending:
+        state.interrupt.check()
 
 
-def train_pass(state: TrainState, step: StepFunction) -> None:
-    """Train on every batch of the epoch, or until a stop is asked for."""
+def train_pass(state: TrainState, step: StepFunction, first: int = 0) -> None:
+    """Train on every batch of the epoch from number `first` on, or until a stop is asked for."""
     plan, events, optimizer = state.plan, state.events, state.optimizer
     recorder, interrupt = state.recorder, state.interrupt
     hypers = ScheduledHypers(plan.schedule.hypers, max(1, plan.n_steps), optimizer) if plan.schedule else None
     key = RunKey(plan.seed, plan.stream, state.epoch)
     step_seed, reseed = numbered(key.derive("step")), _reseeder(state.device)
     n_inp = plan.train.n_inp
+    state.fit_step = state.fit_epoch * plan.steps_per_epoch + first
     _enter_phase(state, "train", len(plan.train))
     call(events.before_epoch, state)
-    batches = plan.train.batches(key)
+    if first:
+        _restore(state)
+    batches = plan.train.batches(key, len(plan.train) if state.stop else first)
     with closing(batches):  # type: ignore[type-var]
-        for index, batch in enumerate(batches):
+        for index, batch in enumerate(batches, first):
             state.batch_index, state.stepped = index, False
             _set_batch(state, batch, n_inp)
             reseed(step_seed(index))
@@ -112,16 +120,28 @@ def train_pass(state: TrainState, step: StepFunction) -> None:
             for event in events.before_batch:
                 event(state)
             step(state)
-            if state.loss is None and index == 0:
+            if state.loss is None and index == first:
                 raise TrainingError("learn.step must set state.loss, the loss of the batch as one number.")
             recorder.batch(state)
+            state.ending = interrupt.requested
             for event in events.after_batch:
                 event(state)
             state.step += 1
             state.fit_step += 1
-            interrupt.check()
+            if state.ending:
+                interrupt.check()
             if state.stop:
                 break
+
+
+def _restore(state: TrainState) -> None:
+    """Go on as the training that is continued here stood, once what begins a fit or an epoch has begun."""
+    if state.start is None:
+        return
+    state.start.restore(state)
+    position = state.start.position
+    state.stop, state.stop_story = position.stop, position.stop_story
+    state.epoch_began = time.perf_counter() - position.seconds
 
 
 @torch.no_grad()
@@ -156,9 +176,11 @@ def valid_pass(state: TrainState, step: StepFunction) -> dict[str, float]:
                 raise TrainingError("The metrics have nothing to measure: learn.step must set state.outputs.")
             for metric in plan.metrics:
                 metric.update(state.outputs, *state.targets)
+            state.ending = state.interrupt.requested
             for event in events.after_batch:
                 event(state)
-            state.interrupt.check()
+            if state.ending:
+                state.interrupt.check()
             if state.skip_validation:
                 break
     state.phase, state.batch_index = "train", training_batch
@@ -241,7 +263,7 @@ def _reseeder(device: torch.device) -> Callable[[int], object]:
     return reseed
 
 
-def _save_generators(device: torch.device) -> list[torch.Tensor]:
+def save_generators(device: torch.device) -> list[torch.Tensor]:
     states = [torch.get_rng_state()]
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))

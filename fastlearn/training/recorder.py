@@ -24,6 +24,13 @@ _FLUSH_EVERY = 512  # device losses read at once: rare enough not to stall a GPU
 _BETA = 0.98
 
 
+def _column(kind: str, values: Any) -> array[float]:
+    """Numbers, in a list or a tensor, as a compact column that grows."""
+    made: array[float] = array(kind)
+    made.frombytes(np.asarray(values, dtype=kind).tobytes())
+    return made
+
+
 class Recorder:
     """The history of a learner.
 
@@ -205,31 +212,36 @@ class Recorder:
         what = ", ".join(self.metric_names[1:-1])
         return f"Recorder({len(self.epochs)} epochs of {what}; .history() is the table, .plot_loss() the picture)"
 
-    def state_dict(self) -> dict[str, Any]:
-        """The whole history as plain numbers and lists, ready for JSON."""
+    def state_dict(self, columns: bool = True) -> dict[str, Any]:
+        """The whole history as plain numbers and lists, ready for JSON; the `columns` are those of the last fit."""
         self._flush()
-        return {
-            "epochs": self.epochs,
+        state = {
+            "epochs": [dict(row) for row in self.epochs],
             "fits": self.fits,
-            "metric_names": self.metric_names,
-            "values": self.values,
-            "iters": self.iters,
-            "raw_losses": self._raw.tolist(),
-            "smooth_losses": self._smooth.tolist(),
-            "lrs": self.lrs,
-            "moms": self.moms,
+            "metric_names": list(self.metric_names),
+            "values": [list(row) for row in self.values],
+            "iters": list(self.iters),
             "interventions": [dataclasses.asdict(one) for one in self.interventions],
             "average": self._average,
             "count": self._count,
         }
+        return state | {name: column.tolist() for name, column in self._columns().items()} if columns else state
+
+    def column_tensors(self) -> dict[str, torch.Tensor]:
+        """The columns of the last fit, under the names that `load_state_dict` takes them by."""
+        self._flush()
+        return {name: torch.from_numpy(np.asarray(column).copy()) for name, column in self._columns().items()}
+
+    def _columns(self) -> dict[str, array[float]]:
+        return {"raw_losses": self._raw, "smooth_losses": self._smooth, "lrs": self._lrs, "moms": self._moms}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a history back."""
+        """Take a history back; its columns may be lists or tensors."""
         self._clear()
         self.epochs = [dict(row) for row in state["epochs"]]
         self.fits, self.metric_names = int(state["fits"]), list(state["metric_names"])
         self.values, self.iters = [list(row) for row in state["values"]], list(state["iters"])
-        self._raw, self._smooth = array("f", state["raw_losses"]), array("f", state["smooth_losses"])
-        self._lrs, self._moms = array("d", state["lrs"]), array("d", state["moms"])
+        self._raw, self._smooth = _column("f", state["raw_losses"]), _column("f", state["smooth_losses"])
+        self._lrs, self._moms = _column("d", state["lrs"]), _column("d", state["moms"])
         self._average, self._count = float(state["average"]), int(state["count"])
         self.interventions = [Intervention(**one) for one in state.get("interventions", [])]

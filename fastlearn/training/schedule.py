@@ -151,6 +151,19 @@ def constant(lr: Value) -> Schedule:
     return Schedule({"lr": SchedNo(rates, rates)})
 
 
+def scaled(schedule: Schedule, factor: float) -> Schedule:
+    """The same schedule with every learning rate times `factor`."""
+    curve = schedule.curves.get("lr")
+    if curve is None:
+        return schedule
+
+    def lower(pos: float) -> Any:
+        rates = curve(pos)
+        return rates * factor if isinstance(rates, Real) else [rate * factor for rate in rates]
+
+    return Schedule(schedule.curves | {"lr": lower})
+
+
 @named_options
 def sgdr_epochs(n_cycles: int, cycle_len: int, cycle_mult: int = 2) -> list[int]:
     """The epochs of each warm restart; their sum is the length of the fit."""

@@ -51,6 +51,57 @@ class Story:
 
 
 @dataclass(frozen=True)
+class Call:
+    """What a user typed to train: a method of the learner and its arguments, as JSON values."""
+
+    method: str
+    arguments: dict[str, Any]
+
+
+@dataclass
+class Run:
+    """One call that trains, as its checkpoints tell it: what was typed, and what its parts leave for one another.
+
+    `identity` gives data, model, hyperparameters and environment by name; it is asked for when a checkpoint is made.
+    `notes` are JSON values, `kept` tensors, that the later parts of the call need (see `fine_tune`).
+    """
+
+    call: Call
+    identity: Callable[[], dict[str, Any]] = dict
+    notes: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, torch.Tensor] = field(default_factory=dict)
+    loaders: tuple[Any, ...] = ()
+    lr_scale: float = 1.0
+    began: int = 0  # steps that the learner had done before
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a training is: the part of its call, the epoch of that part's fit, and the next batch of that epoch.
+
+    `batch` is the number of batches when only the epoch's validation is to come. `done`: the part has ended, and what
+    its callbacks did at the end is in the weights. `seconds` have passed of the epoch.
+    """
+
+    part: int = 0
+    fit_epoch: int = 0
+    batch: int = 0
+    done: bool = False
+    stop: bool = False
+    stop_story: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a fit goes on, and what puts optimizer, recorder and callbacks back to how they were there."""
+
+    position: Position
+    restore: Callable[[TrainState], None]
+
+
+@dataclass(frozen=True)
 class FitPlan:
     """What one fit was asked to do."""
 
@@ -71,6 +122,7 @@ class FitPlan:
     model_path: Path = Path("models")
     path: Path = Path(".")
     story: Story = Story()
+    run: Run | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -118,14 +170,23 @@ class TrainState:
     stop: bool = False
     stop_story: bool = False
     skip_validation: bool = False
+    ending: bool = False  # an interrupt came: the fit ends once the callbacks of this event have been called
     interrupt: DeferredInterrupt = field(default_factory=DeferredInterrupt)
     values: dict[str, float] = field(default_factory=dict)
     error: BaseException | None = None
+    start: Start | None = None
+    epoch_began: float = 0.0  # by `time.perf_counter()`
+    generators: list[torch.Tensor] = field(default_factory=list)  # torch's, as they were before the fit
 
     @property
     def training(self) -> bool:
         """True in the training phase, False in validation."""
         return self.phase == "train"
+
+    @property
+    def goes_on(self) -> bool:
+        """True where this fit continues an earlier one, so that callbacks keep what they know from it."""
+        return self.plan.start_epoch > 0 or self.start is not None
 
     @property
     def last_batch(self) -> bool:

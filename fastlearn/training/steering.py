@@ -67,7 +67,7 @@ class Steering:
     def begin(self, state: TrainState) -> None:
         """A fit begins: running, with no wish left from the one before, and unscaled unless it resumes one."""
         self.paused = False
-        if state.plan.start_epoch == 0:
+        if not state.goes_on:
             self.scale = 1.0
         self._wishes.clear()
         self._refusals.clear()

@@ -195,8 +195,6 @@ def test_a_misspelt_name_gets_the_nearest():
     learner = make_learner()
     with pytest.raises(AttributeError, match=r"A Learner has no 'fine_tun'\. Did you mean 'fine_tune'"):
         _ = learner.fine_tun
-    with pytest.raises(AttributeError, match="no 'export' yet. learn.save"):
-        _ = learner.export
     assert not hasattr(learner, "_ipython_display_")
 
 

@@ -52,3 +52,24 @@ def test_in_another_thread_it_does_nothing():
 
 def test_a_notebook_shows_an_interrupt_in_short():
     assert TrainingInterrupt("stopped")._render_traceback_() == ["KeyboardInterrupt: stopped"]
+
+
+def test_sigterm_waits_too_and_ends_a_script_with_143():
+    before = signal.getsignal(signal.SIGTERM)
+    with DeferredInterrupt() as interrupt:
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupt.requested
+        with pytest.raises(SystemExit) as caught:
+            interrupt.check()
+        assert caught.value.code == 143
+        with pytest.raises(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_in_a_kernel_sigterm_is_an_interrupt(monkeypatch):
+    monkeypatch.setattr("fastlearn.runtime.interrupt._in_kernel", lambda: True)
+    with DeferredInterrupt() as interrupt:
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.check()

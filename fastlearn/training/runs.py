@@ -1,0 +1,307 @@
+"""Checkpoints of a training: folders that are there whole or not at all, each with a manifest of its files.
+
+    models/checkpoints/
+      000007-step1200/    a checkpoint; the first number counts up, so the highest is the newest
+        tensors.safetensors
+        state.json
+        manifest.json     format, and the SHA-256 of the other two
+
+A checkpoint is made under a name that begins with a dot, all of it is brought to the disk, and then it is renamed; what
+a killed process left under such a name is swept away by the next training in the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from fastlearn.errors import CheckpointError, ConfigError, DamagedFileError
+from fastlearn.paths import printable
+from fastlearn.runtime.disk import alone_in, is_full, lacking, sync
+from fastlearn.runtime.file_bytes import digest, read_bounded
+from fastlearn.runtime.json_bytes import read_json, write_json
+from fastlearn.runtime.say import say
+from fastlearn.runtime.tensor_bytes import load_tensors, save_tensors
+
+FORMAT = 1
+TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+_NAME = re.compile(r"(\d{6,})-step(\d+)")
+_NO_CHECK = b"0" * 64
+_MOST_JSON, _MOST_TENSORS = 1 << 30, 1 << 44  # bytes; the manifest says how many there are, and these bound it
+# What brings the state of an earlier format to the next one: {1: from_1_to_2, …}.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+class Entry(msgspec.Struct, forbid_unknown_fields=True):
+    """One file of a checkpoint."""
+
+    sha256: str
+    n_bytes: int
+
+
+class Manifest(msgspec.Struct, forbid_unknown_fields=True):
+    """What a checkpoint consists of, and what it is of.
+
+    `run` is common to those of one training, and empty for one that was saved by hand; by `score` the best is chosen.
+    `call` is what was typed, when the learner had done `began` steps.
+    """
+
+    format: int
+    files: dict[str, Entry]
+    run: str
+    finished: bool = False
+    score: float | None = None
+    call: str = ""
+    began: int = 0
+    check: str = "0" * 64
+
+
+class _Head(msgspec.Struct):
+    """What every format's manifest begins with: the digest of its own bytes, with zeros in the place of the digest."""
+
+    format: int
+    check: str
+
+
+@dataclass(frozen=True)
+class RunCheckpoint:
+    """A checkpoint that was read whole: its tensors, on the CPU, and its state, JSON values by name."""
+
+    path: Path
+    tensors: dict[str, torch.Tensor]
+    state: dict[str, Any]
+    manifest: Manifest
+
+
+def names_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest first, by their names alone."""
+    try:
+        found = [(int(match[1]), entry.name) for entry in os.scandir(folder) if (match := _NAME.fullmatch(entry.name))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name for _, name in sorted(found, reverse=True)]
+
+
+def next_name(folder: Path, step: int) -> str:
+    """The name of the next checkpoint in a folder."""
+    newest = next(iter(names_in(folder)), None)
+    number = int(newest.name.partition("-")[0]) + 1 if newest else 1
+    return f"{number:06}-step{step}"
+
+
+def write_run(
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    state: Mapping[str, Any],
+    *,
+    run: str,
+    finished: bool = False,
+    score: float | None = None,
+    call: str = "",
+    began: int = 0,
+) -> Path:
+    """Write a checkpoint at `path`, which is not there yet: whole and on the disk, or not at all.
+
+    Raises CheckpointError; nothing that was there before is touched.
+    """
+    contents = {TENSORS: save_tensors(dict(tensors), {}), STATE: write_json(state)}
+    entries = {name: Entry(digest(data), len(data)) for name, data in contents.items()}
+    manifest = write_json(Manifest(FORMAT, entries, run, finished, score, call, began))
+    contents[MANIFEST] = manifest.replace(_NO_CHECK, digest(manifest).encode(), 1)
+    temp = _hidden(path)
+    try:
+        temp.mkdir(parents=True)
+        for name, data in contents.items():
+            with open(temp / name, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        sync(temp)
+        os.rename(temp, path)
+        sync(path.parent)
+    except OSError as error:
+        shutil.rmtree(temp, ignore_errors=True)  # now, so that what it took counts as free
+        raise _not_written(path, error, sum(map(len, contents.values()))) from error
+    return path
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+
+
+def _not_written(path: Path, error: OSError, n_bytes: int) -> CheckpointError:
+    missing = lacking(path.parent, n_bytes)
+    why = f"{error.strerror or error}.{f' {missing}' if missing else ''}"
+    way_out = "Free some space, or give a folder on another disk" if is_full(error) else "Give another folder"
+    return CheckpointError(
+        f"Cannot write the checkpoint {printable(path)}: {why} The earlier ones are untouched. {way_out}: "
+        "Checkpoint(folder=…)."
+    )
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint: at once from sight, then from the disk."""
+    gone = _hidden(path)
+    os.rename(path, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left of checkpoints that they were writing or removing."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name.startswith(".") and entry.name.endswith(".tmp"):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Makes the folder, sweeps it, and keeps other trainings from it meanwhile. Raises ConfigError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = _hidden(folder / "trial")
+        trial.mkdir()
+        trial.rmdir()
+    except OSError as error:
+        raise ConfigError(
+            f"Checkpoints cannot be written in {printable(folder)}: {error.strerror}. Give another folder: "
+            'Checkpoint(folder="…").'
+        ) from error
+    with alone_in(folder, "Two trainings need two folders: Checkpoint(folder=…)."):
+        sweep(folder)
+        yield
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a checkpoint. Raises DamagedFileError."""
+    what = f"{printable(path)}/{MANIFEST}"
+    data = read_bounded(path / MANIFEST, 1 << 20, what)
+    head = read_json(data, _Head, what)
+    if len(head.check) != len(_NO_CHECK) or digest(data.replace(head.check.encode(), _NO_CHECK, 1)) != head.check:
+        raise DamagedFileError(f"{what} is damaged: its bytes are not those that were written.")
+    if head.format != FORMAT and head.format not in MIGRATIONS:
+        raise CheckpointError(f"{what} has format {head.format}; this fastlearn reads {FORMAT}. Update fastlearn.")
+    manifest = read_json(data, Manifest, what)
+    if set(manifest.files) != {TENSORS, STATE}:
+        raise DamagedFileError(f"{what} lists {', '.join(manifest.files) or 'nothing'}, not {TENSORS} and {STATE}.")
+    return manifest
+
+
+def read_run(path: Path) -> RunCheckpoint:
+    """A checkpoint, every byte of it held against its manifest. Raises CheckpointError, DamagedFileError if damaged."""
+    path = Path(path)
+    if not (path / MANIFEST).is_file():
+        raise CheckpointError(_no_checkpoint(path))
+    manifest = read_manifest(path)
+    tensors, _ = load_tensors(_read(path, TENSORS, manifest, _MOST_TENSORS), f"{printable(path)}/{TENSORS}")
+    what = f"{printable(path)}/{STATE}"
+    state = read_json(_read(path, STATE, manifest, _MOST_JSON), dict[str, Any], what)
+    for number in range(manifest.format, FORMAT):
+        state = MIGRATIONS[number](state)
+    return RunCheckpoint(path, tensors, state, manifest)
+
+
+def _read(path: Path, name: str, manifest: Manifest, most: int) -> bytes:
+    """The bytes of one file, which are those that the manifest is of."""
+    entry, what = manifest.files[name], f"{printable(path)}/{name}"
+    if not 0 <= entry.n_bytes <= most:
+        raise DamagedFileError(f"{printable(path)}/{MANIFEST} gives {name} {entry.n_bytes:,} bytes, which cannot be.")
+    if not (path / name).is_file():
+        raise DamagedFileError(f"{what} is missing, though {MANIFEST} lists it.")
+    data = read_bounded(path / name, entry.n_bytes, what)
+    if len(data) != entry.n_bytes or digest(data) != entry.sha256:
+        raise DamagedFileError(
+            f"{what} is damaged: its {len(data):,} bytes are not those that {MANIFEST} was written with."
+        )
+    return data
+
+
+def newest_whole(folder: Path, fits: Callable[[Manifest], bool] = lambda manifest: True) -> RunCheckpoint | None:
+    """The newest whole checkpoint in a folder whose manifest `fits`; says which ones are damaged. None without any."""
+    for path in names_in(folder):
+        try:
+            if not fits(read_manifest(path)):
+                continue
+            return read_run(path)
+        except DamagedFileError as error:
+            say(f"{error} Going back to the checkpoint before it.")
+        except CheckpointError:
+            if (path / MANIFEST).exists():  # a newer format: going back would lose work without need
+                raise
+            say(f"{printable(path)} is no whole checkpoint. Going back to the one before it.")
+    return None
+
+
+def manifests(folder: Path) -> list[Manifest]:
+    """Those of the checkpoints in a folder that can be read, the newest first."""
+    found = []
+    for path in names_in(folder):
+        with contextlib.suppress(CheckpointError):
+            found.append(read_manifest(path))
+    return found
+
+
+def find_run(path: Path) -> RunCheckpoint:
+    """The checkpoint at `path`, or the newest whole one in it. Raises CheckpointError where there is none."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        raise CheckpointError(_no_checkpoint(path)) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{printable(str(path)[:100])!r} cannot be a checkpoint: {why}.") from error
+    if (path / MANIFEST).exists():
+        return read_run(path)
+    found = newest_whole(path)
+    if found is None:
+        raise CheckpointError(_no_checkpoint(path))
+    return found
+
+
+def _no_checkpoint(path: Path) -> str:
+    if not path.exists():
+        return f"There is no checkpoint {printable(path)}: nothing was saved there yet."
+    return (
+        f"{printable(path)} holds no whole checkpoint. Expected a folder that Checkpoint() or learn.save_checkpoint() "
+        "has written, such as models/checkpoints."
+    )
+
+
+def to_keep(folder: Path, newest: int) -> set[Path]:
+    """Of the checkpoints in a folder the `newest` ones, and the one with the lowest score of the newest one's training.
+
+    Those that were saved by hand stay too. One whose manifest cannot be read may go.
+    """
+    named = names_in(folder)
+    known: list[tuple[Path, Manifest]] = []
+    for path in named:
+        with contextlib.suppress(CheckpointError, OSError):
+            known.append((path, read_manifest(path)))
+    keep = {path for path, manifest in known if not manifest.run}
+    known = [(path, manifest) for path, manifest in known if manifest.run]
+    keep |= {path for path, _ in known[:newest]}
+    if known:
+        run = known[0][1].run
+        own = [(manifest.score, path) for path, manifest in known if manifest.run == run]
+        scored = [(score, path) for score, path in own if score is not None]
+        keep |= {min(scored)[1]} if scored else set()
+    return keep
+
+
+def prune(folder: Path, newest: int) -> None:
+    """Remove the checkpoints that are not `to_keep`."""
+    keep = to_keep(folder, newest)
+    for path in names_in(folder):
+        if path not in keep:
+            with contextlib.suppress(OSError):
+                remove(path)
