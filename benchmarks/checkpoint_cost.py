@@ -1,10 +1,10 @@
 """What checkpoints cost a training: milliseconds of one checkpoint, beside torch's own way of saving.
 
 ResNet18 with fastlearn's Adam (11 million weights, two moments each: 134 MB), batches of 8 pictures of 64 px that lie
-ready, a checkpoint every 8 of 40 steps. `wall` and `cpu` are what one adds to the training: the seconds of a round,
+ready, a checkpoint every 4 of 16 steps. `wall` and `cpu` are what one adds to the training: the seconds of a round,
 less those of the same training without any, over the number of checkpoints.
 
-- `background` is `Checkpoint(every=8)` as it comes: the training goes on while a thread writes, and waits only where
+- `background` is `Checkpoint(every=4)` as it comes: the training goes on while a thread writes, and waits only where
   the one before is not done yet; `foreground` is `background=False`.
 - `torch.save` saves the same state dicts in a callback, without a digest, `fsync` or rename: what a kill then leaves
   may be no checkpoint at all.
@@ -19,7 +19,7 @@ from typing import Any
 
 from harness import Build, Contestant, Measure, Round, main, timed
 
-STEPS, EVERY, BATCH_SIZE, SIZE = 40, 8, 8, 64
+STEPS, EVERY, BATCH_SIZE, SIZE = 16, 4, 8, 64
 N_CHECKPOINTS = STEPS // EVERY
 
 
