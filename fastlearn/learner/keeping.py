@@ -143,8 +143,7 @@ class Keeping(LearnerSetup):
         >>> learn.resume("models/checkpoints")
         """
         added = as_callbacks(cbs)
-        where = checkpoint_folder(self, added) if folder is None else Path(checked_path(folder, "folder"))
-        return self._go_on_from(runs.find_run(where), added, strict)
+        return self._go_on_from(self._saved_in(folder, added), added, strict)
 
     @named_options
     def recover(
@@ -160,8 +159,7 @@ class Keeping(LearnerSetup):
         if not 0 < checked_number(lr_scale, "lr_scale", 0.5) < math.inf:
             raise ConfigError(f"lr_scale={lr_scale!r} multiplies the learning rates: a number above 0, such as 0.5.")
         added = as_callbacks(cbs)
-        where = checkpoint_folder(self, added) if folder is None else Path(checked_path(folder, "folder"))
-        saved = runs.find_run(where)
+        saved = self._saved_in(folder, added)
         before, scale = self._recovered
         self._lr_scale = float(lr_scale) * (scale if before == saved.path else 1.0)  # again, and no checkpoint since
         self._recovered = saved.path, self._lr_scale
@@ -169,6 +167,10 @@ class Keeping(LearnerSetup):
             return self._go_on_from(saved, added, True)
         finally:
             self._lr_scale = 1.0
+
+    def _saved_in(self, folder: str | os.PathLike[str] | None, cbs: list[Callback]) -> runs.RunCheckpoint:
+        """The checkpoint that `folder` is, or the newest whole one in it or where this learner keeps its own."""
+        return runs.find_run(checkpoint_folder(self, cbs) if folder is None else Path(checked_path(folder, "folder")))
 
     def _go_on_from(self, saved: runs.RunCheckpoint, cbs: list[Callback], strict: bool) -> Self:
         """The call that the checkpoint is of, made again from there; of one that was saved by hand, only its state."""

@@ -23,7 +23,7 @@ def write_whole(files: Mapping[Path, bytes]) -> None:
     temps: list[Path] = []
     try:
         for path, data in files.items():
-            temps.append(path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"))
+            temps.append(temp_beside(path))
             _write(temps[-1], data)
         with DeferredInterrupt() as interrupt:  # between two renames the files would not fit each other
             for temp, path in zip(temps, files, strict=True):
@@ -34,6 +34,11 @@ def write_whole(files: Mapping[Path, bytes]) -> None:
     finally:
         for temp in temps:
             temp.unlink(missing_ok=True)
+
+
+def temp_beside(path: Path) -> Path:
+    """A hidden name beside `path` that is this process's own; it ends with `.tmp`, so that litter can be told."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
 
 
 def _write(path: Path, data: bytes) -> None:

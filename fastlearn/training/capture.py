@@ -183,4 +183,4 @@ def take_notes(run: Run, tensors: Tensors, meta: dict[str, Any]) -> None:
     """Give the run of a call that goes on what the earlier parts left for the later ones."""
     run.notes = from_json(dict(meta["notes"]))
     run.kept = {name.removeprefix("kept/"): one for name, one in tensors.items() if name.startswith("kept/")}
-    run.lr_scale, run.began, run.resumed = float(meta["lr_scale"]), int(meta["began"]), True
+    run.lr_scale, run.began = float(meta["lr_scale"]), int(meta["began"])

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ import torch
 
 from fastlearn.errors import CheckpointError, ConfigError, DamagedFileError
 from fastlearn.paths import printable
-from fastlearn.runtime.disk import alone_in, is_full, lacking, sync
+from fastlearn.runtime.disk import alone_in, is_full, lacking, sync, temp_beside
 from fastlearn.runtime.file_bytes import digest, read_bounded
 from fastlearn.runtime.json_bytes import read_json, write_json
 from fastlearn.runtime.say import say
@@ -118,7 +117,7 @@ def write_run(
     entries = {name: Entry(digest(data), len(data)) for name, data in contents.items()}
     manifest = write_json(Manifest(FORMAT, entries, run, finished, score, call, began))
     contents[MANIFEST] = manifest.replace(_NO_CHECK, digest(manifest).encode(), 1)
-    temp = _hidden(path)
+    temp = temp_beside(path)
     try:
         temp.mkdir(parents=True)
         for name, data in contents.items():
@@ -135,10 +134,6 @@ def write_run(
     return path
 
 
-def _hidden(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-
-
 def _not_written(path: Path, error: OSError, n_bytes: int) -> CheckpointError:
     missing = lacking(path.parent, n_bytes)
     why = f"{error.strerror or error}.{f' {missing}' if missing else ''}"
@@ -151,7 +146,7 @@ def _not_written(path: Path, error: OSError, n_bytes: int) -> CheckpointError:
 
 def remove(path: Path) -> None:
     """Remove a checkpoint: at once from sight, then from the disk."""
-    gone = _hidden(path)
+    gone = temp_beside(path)
     os.rename(path, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
@@ -169,7 +164,7 @@ def owned(folder: Path) -> Iterator[None]:
     """Makes the folder, sweeps it, and keeps other trainings from it meanwhile. Raises ConfigError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        trial = _hidden(folder / "trial")
+        trial = temp_beside(folder / "trial")
         trial.mkdir()
         trial.rmdir()
     except OSError as error:

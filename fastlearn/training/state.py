@@ -73,7 +73,6 @@ class Run:
     loaders: tuple[Any, ...] = ()
     lr_scale: float = 1.0
     began: int = 0  # steps that the learner had done before
-    resumed: bool = False
 
 
 @dataclass(frozen=True)
