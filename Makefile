@@ -20,6 +20,7 @@ test: lint browser
 	$(TEST) tests $(wildcard notebooks)
 
 soak: lint browser
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[fuzz]"  # without a fuzzer, its tests are left out
 	$(TEST) -m "soak or not soak" tests $(wildcard notebooks)
 
 browser:  # the dashboard's tests drive a real one; without it they are left out, and the last lines say so

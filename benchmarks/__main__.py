@@ -28,6 +28,8 @@ QUICK = {
     "inference": ["--rounds", "1"],
     "channels_last": ["--rounds", "1", "--only", "resnet18"],
     "body_in_pieces": ["--rounds", "1", "--only", "resnet18"],
+    "checkpoint_cost": ["--rounds", "1"],
+    "head_stages": ["--rounds", "1"],
     "memory": ["--rounds", "1", "--n", "256", "--sizes", "1000", "10000"],
     "growth": ["--rounds", "1", "--n", "256", "--sizes", "1000", "10000"],
     "time_to_accuracy": ["--sets", "digits", "--seeds", "1"],

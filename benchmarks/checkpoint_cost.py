@@ -7,12 +7,13 @@ less those of the same training without any, over the number of checkpoints.
 - `background` is `Checkpoint(every=4)` as it comes: the training goes on while a thread writes, and waits only where
   the one before is not done yet; `foreground` is `background=False`.
 - `torch.save` saves the same state dicts in a callback, without a digest, `fsync` or rename: what a kill then leaves
-  may be no checkpoint at all.
+  may be no checkpoint at all. `torch.save, fsync` waits until the file is on the disk.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -70,18 +71,25 @@ def ours(background: bool) -> Any:
     return callbacks
 
 
-def by_torch(folder: Path) -> Any:
-    import torch
+def by_torch(durable: bool) -> Any:
+    def callbacks(folder: Path) -> Any:
+        import torch
 
-    from fastlearn.training.callback import Callback
+        from fastlearn.training.callback import Callback
 
-    class Save(Callback):
-        def after_step(self, state: Any) -> None:
-            if (state.fit_step + 1) % EVERY == 0:
-                parts = {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}
-                torch.save(parts, folder / "checkpoint.pt")
+        class Save(Callback):
+            def after_step(self, state: Any) -> None:
+                if (state.fit_step + 1) % EVERY == 0:
+                    parts = {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}
+                    with open(folder / "checkpoint.pt", "wb") as file:
+                        torch.save(parts, file)
+                        if durable:
+                            file.flush()
+                            os.fsync(file.fileno())
 
-    return Save()
+        return Save()
+
+    return callbacks
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +100,8 @@ MEASURE = Measure(
     name="checkpoint_cost",
     title="What one checkpoint of ResNet18 with Adam (134 MB) adds to a training",
     contestants={
-        "torch.save": Contestant(saving(by_torch)),
+        "torch.save": Contestant(saving(by_torch(durable=False))),
+        "torch.save, fsync": Contestant(saving(by_torch(durable=True))),
         "foreground": Contestant(saving(ours(background=False))),
         "background": Contestant(saving(ours(background=True))),
     },

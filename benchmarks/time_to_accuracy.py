@@ -9,7 +9,8 @@ clock starts when everything is imported: loaders, network, training and the val
 - `fit_head`: fastlearn's `learn.fit_head()`; `fine_tune`: fastlearn's `learn.fine_tune(2)`.
 
 `reached` is the second of fastlearn's clock at the end of the first epoch whose accuracy is at least the one that
-`fastai eval` ended with on the same set and seed.
+`fastai eval` ended with on the same set and seed; `times sooner` is the median over the seeds of its seconds over
+these, `of fastai's s` that of the whole call's seconds over those of `fastai`.
 
     python benchmarks/time_to_accuracy.py                             # all sets, five seeds: an hour or two, resumable
     python benchmarks/time_to_accuracy.py --sets digits --seeds 1     # a trial
@@ -29,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -238,7 +239,10 @@ def find_row(rows: Sequence[Row], name: str, method: str, seed: int, options: ar
 
 def table(rows: Sequence[Row]) -> str:
     """One line a data set and method; means over the seeds, standard errors for the accuracies."""
-    lines = [["data set", "method", "seeds", "accuracy", "s", "CPU s", f"reached {RIVAL} in", "s", "CPU s"]]
+    lines = [
+        ["data set", "method", "seeds", "accuracy", "s", "CPU s", f"reached {RIVAL}", "s", "CPU s", "times sooner"]
+        + ["of fastai's s"]
+    ]
     for name, method in itertools.product(dict.fromkeys(row["set"] for row in rows), METHODS):
         mine = [row for row in rows if row["set"] == name and row["method"] == method]
         if mine:
@@ -249,12 +253,31 @@ def table(rows: Sequence[Row]) -> str:
                 + [mean(mine, figure) for figure in ("wall_s", "cpu_s")]
                 + ([f"{len(reached)} of {of}"] if method in OUR_METHODS else ["–"])
                 + [mean(reached, figure) for figure in ("wall_s", "cpu_s")]
+                + [median(sooner(row, rows) for row in mine), median(share(row, rows) for row in mine)]
             )
     return "\n".join(markdown(lines))
 
 
 def mean(rows: Sequence[Row], figure: str) -> str:
     return f"{statistics.mean(row[figure] for row in rows):.1f}" if rows else "–"
+
+
+def median(ratios: Iterable[float | None]) -> str:
+    found = [ratio for ratio in ratios if ratio is not None]
+    return f"{statistics.median(found):.2f}" if found else "–"
+
+
+def sooner(row: Row, rows: Sequence[Row]) -> float | None:
+    """The rival's seconds over those to its accuracy, on the same pictures."""
+    point, rival = reaching(row, rows), rival_of(row, rows)
+    return None if point is None or rival is None else rival["wall_s"] / point["wall_s"]
+
+
+def share(row: Row, rows: Sequence[Row]) -> float | None:
+    """The whole call's seconds over those of fastai's as it comes."""
+    same = {"set": row["set"], "seed": row["seed"], "method": "fastai", "settings": row["settings"]}
+    fastai = next((other for other in rows if same.items() <= other.items()), None)
+    return None if fastai is None or row["method"] in PEER_METHODS else row["wall_s"] / fastai["wall_s"]
 
 
 def rival_of(row: Row, rows: Sequence[Row]) -> Row | None:

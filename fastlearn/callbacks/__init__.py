@@ -2,7 +2,7 @@
 
 | order | callback | because |
 |---|---|---|
-| 0 | your own | they see the gradients as `backward` left them |
+| 0 | your own, KeepState | they see the gradients as `backward` left them |
 | 10 | GradientAccumulation | gradients get their true scale before anyone judges their size |
 | 20 | StopOnNonFinite | a NaN must be found before clipping spreads it over all gradients |
 | 30 | GradientClip | |

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,10 @@ from fastlearn.errors import CheckpointError, ConfigError, NonFiniteError, near
 from fastlearn.options import checked_flag, checked_path, checked_whole, found, named_options
 from fastlearn.runtime.json_bytes import write_json
 from fastlearn.runtime.say import say
+from fastlearn.runtime.tensor_bytes import check_savable
 from fastlearn.training.callback import Callback
 from fastlearn.training.calls import typed
-from fastlearn.training.capture import capture
+from fastlearn.training.capture import capture, capture_generators, copied
 from fastlearn.training.state import Position
 
 if TYPE_CHECKING:
@@ -61,11 +63,15 @@ def as_every(every: Any) -> Every:
 class Checkpoint(Callback):
     """Keeps checkpoints, from which a training that was killed goes on as if it had not been.
 
-    `every` is "epoch", a number of steps, or a time such as "10 minutes". The `keep` newest ones stay, and the one with
-    the best value of `best` ("valid_loss", or the name of a metric; None for no such one). They are folders in
-    `folder`, by default `checkpoints` in the learner's model folder, and hold weights, optimizer, callbacks, history,
-    position and generators. They are written in the background of the training, each whole or not at all; where the
-    last one is still being written when the next is due, the training waits. Ctrl-C and SIGTERM make one first.
+    `every` is "epoch", a number of steps, or a time such as "10 minutes". The `keep` newest ones stay, that of the
+    epoch with the best value of `best` ("valid_loss", or the name of a metric; None for no such one), and the end of
+    each call that came before: a script with several, started again from its top, goes through those that are done.
+    They are folders in `folder`, by default `checkpoints` in the learner's model folder, and hold weights, optimizer,
+    callbacks, history, position and generators. They are written in the background of the training, each whole or not
+    at all; where the last one is still being written when the next is due, the training waits. Ctrl-C and SIGTERM make
+    one first.
+
+    What a `learn.step` of your own keeps elsewhere, such as a second optimizer, is for `KeepState`.
 
     A disk that has no room is told, and tried again at the next one; the training goes on. At its end, or where the
     folder cannot be written from the beginning, it is an error.
@@ -98,7 +104,8 @@ class Checkpoint(Callback):
         self._last: tuple[int, float] = 0, 0.0  # step and time of the last one
         self._failed: CheckpointError | None = None
         self._run_id = self._call = ""
-        self._score: float | None = None
+        self._best: float | None = None
+        self._before_valid: dict[str, Any] = {}
         self._open: contextlib.ExitStack | None = None
         self._writer: ThreadPoolExecutor | None = None
         self._writing: Future[None] | None = None
@@ -117,12 +124,18 @@ class Checkpoint(Callback):
         self._open = contextlib.ExitStack()
         self._open.enter_context(runs.owned(self.path))
         self._run_id, self._call = run.notes.setdefault("run", secrets.token_hex(8)), typed(run.call)
-        write_json(capture(state, Position())[1])  # what has no form is told now, and not after an epoch
-        self._last, self._failed, self._score = (state.step, time.monotonic()), None, None
+        self._check_form(state)
+        self._last, self._failed = (state.step, time.monotonic()), None
+        own = [one.score for one in runs.manifests(self.path) if one.run == self._run_id and one.score is not None]
+        self._best = min(own, default=None)
         if self.background:
             self._writer = self._open.enter_context(ThreadPoolExecutor(1, "fastlearn-checkpoint"))
         if not state.goes_on and state.plan.story.index == 0:
             self._tell_unfinished(self.path)
+
+    def before_batch(self, state: TrainState) -> None:
+        if not state.training and state.batch_index == 0:
+            self._before_valid = capture_generators(state.generators)
 
     def after_batch(self, state: TrainState) -> None:
         more = int(state.training)  # steps that the loop has not counted yet
@@ -131,22 +144,30 @@ class Checkpoint(Callback):
             self._save(state, self._position(state, batch=batch), more)
 
     def after_epoch(self, state: TrainState) -> None:
-        self._score = self._scored(state)
+        score = self._scored(state)
+        is_best = score is not None and (self._best is None or score < self._best)
+        self._best = score if is_best else self._best
         last = (state.fit_epoch + 1 >= state.plan.n_epochs or state.stop) and not state.ending
-        if not last and (self.every.epoch or self._is_due(state.step) or state.ending):  # else the end makes one
-            self._save(state, self._position(state, epochs=1))
+        is_due = not last and (self.every.epoch or self._is_due(state.step) or state.ending)
+        if is_best or is_due:
+            before = self._last
+            self._save(state, self._position(state, epochs=1), score=score)
+            self._last = self._last if is_due else before  # the best ones come beside the others
 
     def after_fit(self, state: TrainState) -> None:
-        try:
-            if state.error is None and self._open is not None:
-                last = state.plan.story.is_last or state.stop_story
-                position = self._position(state, epochs=1, done=True)
-                self._save(state, position, finished=last)
-                self._wait()
-                if self._failed is not None:
-                    raise self._failed
-        finally:
-            self._close()
+        self._close()
+        if state.error is None and state.plan.run is not None and self.path is not None:
+            state.plan.run.ends.append(partial(self._end, state))
+
+    def _end(self, state: TrainState, finished: bool) -> None:
+        """The checkpoint of a part that has ended, when all that the call does between its parts, or last, is done."""
+        from fastlearn.training import runs
+
+        assert self.path is not None
+        with runs.owned(self.path):
+            self._save(state, self._position(state, epochs=1, done=True), finished=finished)
+        if finished and self._failed is not None:
+            raise self._failed
 
     def on_exception(self, state: TrainState) -> None:
         self._wait()  # the one that is being written is wanted more than ever
@@ -171,29 +192,35 @@ class Checkpoint(Callback):
     def _position(state: TrainState, batch: int = 0, epochs: int = 0, done: bool = False) -> Position:
         return Position(state.plan.story.index, state.fit_epoch + epochs, batch, done)
 
-    def _save(self, state: TrainState, position: Position, more: int = 0, finished: bool = False) -> None:
-        """Copy what is to be kept, and have it written; `more` steps are done than the state counts."""
+    def _save(
+        self,
+        state: TrainState,
+        position: Position,
+        more: int = 0,
+        finished: bool = False,
+        score: float | None = None,
+    ) -> None:
+        """Have what is to be kept written, in the background a copy of it; `more` steps are done than are counted."""
         self._wait()
         tensors, meta = capture(state, position)
+        if not state.training:  # the validation begins anew, with the random numbers that it had
+            tensors |= self._before_valid
         meta["step"] = step = state.step + more
         self._last = step, time.monotonic()
-        write = self._write_of(tensors, meta, step, finished)
         if self._writer is None or state.ending:
-            self._note(write)
+            self._note(self._write_of(tensors, meta, step, finished, score))
         else:
-            self._writing = self._writer.submit(write)
+            self._writing = self._writer.submit(self._write_of(copied(tensors), meta, step, finished, score))
 
-    def _write_of(self, tensors: Any, meta: Any, step: int, finished: bool) -> Callable[[], None]:
+    def _write_of(self, tensors: Any, meta: Any, step: int, finished: bool, score: float | None) -> Callable[[], None]:
         from fastlearn.training import runs
 
-        folder, run, score, keep, call = self.path, self._run_id, self._score, self.keep, self._call
+        folder, run, keep, call = self.path, self._run_id, self.keep, self._call
         assert folder is not None
 
         def write() -> None:
             path = folder / runs.next_name(folder, step)
-            runs.write_run(
-                path, tensors, meta, run=run, finished=finished, score=score, call=call, began=meta["began"]
-            )
+            runs.write_run(path, tensors, meta, run=run, finished=finished, score=score, call=call, began=meta["began"])
             runs.prune(folder, keep)
 
         return write
@@ -211,8 +238,15 @@ class Checkpoint(Callback):
             self._failed = None
         except CheckpointError as error:
             if self._failed is None:
-                say(f"{error} The training goes on, and the next checkpoint will be tried.")
+                say(f"{error} A training goes on meanwhile, and the next checkpoint will be tried.")
             self._failed = error
+
+    @staticmethod
+    def _check_form(state: TrainState) -> None:
+        """Tell now, and not after an epoch, what has no form in a checkpoint."""
+        tensors, meta = capture(state, Position())
+        write_json(meta)
+        check_savable(tensors)
 
     def _check_best(self, state: TrainState) -> None:
         names = ["train_loss"]

@@ -46,12 +46,14 @@ class CSVLogger(Callback):
     def before_fit(self, state: TrainState) -> None:
         self.path = state.plan.path / self.fname
         columns = list(state.recorder.metric_names)
-        goes_on = self.append or state.goes_on or self._fit == (state.recorder, state.recorder.fits)
+        same = self._fit == (state.recorder, state.recorder.fits)
+        begun = state.start is not None or (state.plan.story.index > 0 and not same)  # by a process that is gone
+        goes_on = self.append or state.goes_on or same or begun
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not (goes_on and _keep_whole_rows(self.path, columns)):
                 write_whole({self.path: _line(columns)})  # a full disk leaves an older table as it was
-            if state.start is not None:
+            if begun:
                 _drop_rows(self.path, state.epoch)
             self._file = self.path.open("ab", buffering=0)
         except OSError as error:

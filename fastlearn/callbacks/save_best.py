@@ -15,10 +15,11 @@ from fastlearn.runtime.say import say
 from fastlearn.training.checkpoint import (
     checkpoint_path,
     fitting_weights,
-    json_safe,
     pack_optimizer,
+    pack_recorder,
     read_checkpoint,
     unpack_optimizer,
+    weights_of,
     write_checkpoint,
 )
 
@@ -78,13 +79,15 @@ class SaveModelCallback(TrackerCallback):
             say(f"{best} The model has its weights ({self.last_saved_path}).")
 
     def _save(self, state: TrainState, name: str) -> None:
-        tensors = {f"model/{key}": tensor for key, tensor in state.model.state_dict().items()}
+        tensors = {f"model/{key}": tensor for key, tensor in weights_of(state.model).items()}
+        history, recorder = pack_recorder(state.recorder)
+        tensors |= history
         learner = {
             "epoch": state.epoch,
             "step": state.step,
             "seed": state.plan.seed,
             "precision": state.precision.state_dict(),
-            "recorder": json_safe(state.recorder.state_dict()),
+            "recorder": recorder,
         }
         meta: dict[str, Any] = {"kind": "learner", "torch": torch.__version__, "learner": learner}
         if self.with_opt:

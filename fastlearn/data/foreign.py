@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 
 from fastlearn.errors import ConfigError
@@ -86,11 +88,14 @@ class ForeignLoader:
             set_epoch = getattr(owner, "set_epoch", None)
             if callable(set_epoch):
                 set_epoch(key.epoch)
-        with _default_generator(key.derive("foreign")):
-            stream = iter(self.loader)
-            # A sampler draws its order when its first batch is asked for.
-            head = list(islice(stream, start, start + 1))
-        for batch in head:
+        with _kept_generators() if start else contextlib.nullcontext():  # what is skipped was drawn before
+            with _default_generator(key.derive("foreign")):
+                stream = iter(self.loader)
+                # A sampler draws its order when its first batch is asked for.
+                head = list(islice(stream, 1))
+            for _ in islice(stream, max(0, start - 1)):
+                pass
+        for batch in head if start == 0 else ():
             yield to_device(batch, self.device)
         for batch in stream:
             yield to_device(batch, self.device)
@@ -175,6 +180,18 @@ def _sampler_in_order(loader: Any) -> Any:
     dataset: Any = loader.dataset
     whole = type(sampler) is data.RandomSampler and not sampler.replacement and len(sampler) == len(dataset)
     return data.SequentialSampler(dataset) if whole else None
+
+
+@contextlib.contextmanager
+def _kept_generators() -> Iterator[None]:
+    """torch's default CPU generator, NumPy's and Python's, put back as they were."""
+    before = torch.default_generator.get_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(before[0])
+        np.random.set_state(before[1])
+        random.setstate(before[2])
 
 
 @contextlib.contextmanager

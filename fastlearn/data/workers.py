@@ -14,6 +14,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -254,20 +255,21 @@ def read_in_processes(reader: Reader, jobs: Iterable[Job], n_workers: int) -> It
         if not finished:
             for process in context.made:
                 if process.pid is not None:  # else it could not be started
-                    process.terminate()
+                    process.kill()  # it holds nothing that could be lost
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
 def _shielded() -> Iterator[None]:
-    """Holds Ctrl-C back while a worker is started, and keeps it from that worker for good.
+    """Holds Ctrl-C and SIGTERM back while a worker is started, and keeps them from it.
 
-    A terminal sends it to every process of the group; one that is still importing would answer with a traceback. The
-    mask of blocked signals is inherited by whatever is started here, the fork server too, which lives on.
+    Both may be sent to every process of the group; one that is still importing would answer with a traceback, or be
+    gone before the training has ended its step. The mask of blocked signals is inherited by whatever is started here,
+    the fork server too, which lives on.
     """
     with DeferredInterrupt() as interrupt:
         can_mask = hasattr(signal, "pthread_sigmask")  # not on Windows
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_mask else set()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM}) if can_mask else set()
         try:
             yield
         finally:
@@ -324,11 +326,15 @@ def _context() -> Any:
     return context
 
 
+_GRACE_S = 30.0  # that a worker lives on after a SIGTERM
 _worker: dict[str, Any] = {}  # what this worker process was started with; empty in every other process
 
 
 def _start_worker(payload: bytes, slots: Any, counter: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, _end_later)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with counter.get_lock():
@@ -343,6 +349,13 @@ def _start_worker(payload: bytes, slots: Any, counter: Any) -> None:
         )
     _worker.update(reader=reader, slots=slots, slot=slot)
     slots[3 * slot] = multiprocessing.current_process().pid
+
+
+def _end_later(number: int, frame: object) -> None:
+    """SIGTERM often goes to all processes of a program, and the training still wants batches for its last step."""
+    timer = threading.Timer(_GRACE_S, os._exit, (128 + number,))
+    timer.daemon = True
+    timer.start()
 
 
 def _end_with_parent() -> None:
@@ -375,9 +388,9 @@ def _read_in_worker(job: Job) -> Any:
 
 def _obituary(processes: list[Any], slots: Any, reader: Reader) -> str:
     """Which worker died, of what, and what it was reading."""
-    for process in processes:
-        process.join(5)
-    dead = [p for p in processes if p.exitcode not in (0, -signal.SIGTERM, None)]
+    until = time.monotonic() + 5
+    while not (dead := [p for p in processes if p.exitcode not in (0, None)]) and time.monotonic() < until:
+        time.sleep(0.01)
     reading = {slots[3 * k]: slots[3 * k + 1] for k in range(len(slots) // 3)}
     named = sorted({reader.source(reading[p.pid]) for p in dead if reading.get(p.pid, -1) >= 0})
     causes = ", ".join(sorted({_cause(p.exitcode) for p in dead})) or "it was ended"

@@ -54,7 +54,7 @@ def bundle_path(file: str | os.PathLike[str]) -> Path:
             f"{printable(path)} has the ending of another kind of file, and this is fastlearn's own: safetensors and "
             f"JSON in a zip. Call it {printable(path.with_suffix(SUFFIX).name)!r}."
         )
-    if path.is_dir() or not path.name:
+    if os.path.isdir(path) or not path.name:  # unlike Path.is_dir, says no to a name that is too long
         raise ConfigError(f"{printable(path)} is a folder. Name a file, such as {printable(path / 'model.fl')!r}.")
     return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
 
@@ -78,9 +78,9 @@ def read_bundle(path: str | os.PathLike[str]) -> dict[str, bytes]:
     """
     path = Path(checked_path(path, "file"))
     name = printable(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _read_folder(path, name)
-    if not path.exists():
+    if not os.path.exists(path):
         raise CheckpointError(f"There is no file {name}.{siblings_like(path)} learn.export({path.name!r}) writes one.")
     refuse_foreign(path, name)
     # Members are stored as they are, so four times the file's size is more than any of them unpacks to.

@@ -7,6 +7,7 @@ onnxruntime gets what was looked at, as bytes and with no folder to look in.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fastlearn.errors import CheckpointError, ConfigError, MissingExtraError
+from fastlearn.runtime.memory import free_memory
 from fastlearn.runtime.modes import evaluating
 
 MOST_BYTES = (1 << 31) - 1  # protobuf's own limit
@@ -38,6 +40,8 @@ class OnnxProgram:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 4  # what is wrong comes as an error
+        _bound_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         runtime.disable_telemetry_events()
         try:
             self._session = runtime.InferenceSession(
@@ -56,9 +60,25 @@ class OnnxProgram:
         try:
             (found,) = self._session.run([_OUTPUT], {_INPUT: batch.numpy()})
         except Exception as error:
+            if "Available memory" in str(error):
+                raise CheckpointError(
+                    f"{self._what} asks for more than half of the free memory, and gets none."
+                ) from error
             shape = tuple(batch.shape)
             raise CheckpointError(f"{self._what} does not take pictures of shape {shape}: {_reason(error)}") from error
         return torch.from_numpy(found)
+
+
+@functools.cache
+def _bound_memory() -> None:
+    """Let all programs of this process together take half of the memory that is free now: a thousand bytes of a program
+    can ask for any number of zeros. Beyond that onnxruntime answers with an error.
+    """
+    (runtime,) = _modules("onnxruntime")
+    place = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
+    # 1: as much more as is asked for, in place of twice as much as before
+    bounds = runtime.OrtArenaCfg({"max_mem": max(1 << 28, free_memory() // 2), "arena_extend_strategy": 1})
+    runtime.create_and_register_allocator(place, bounds)
 
 
 def to_onnx(model: nn.Module, example: Tensor, any_size: bool = False) -> bytes:

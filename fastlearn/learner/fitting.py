@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from fastlearn.callbacks.ema import EMA
 from fastlearn.callbacks.progress import in_notebook
-from fastlearn.errors import CheckpointError, ConfigError, DataError
+from fastlearn.errors import ConfigError, DataError
 from fastlearn.learner.heading import Heading, default_passes
 from fastlearn.learner.resuming import Resume, resumable
 from fastlearn.learner.running import check_epochs
@@ -216,15 +216,9 @@ class Fitting(Heading):
         Notes of the run say whether it can (`head`), and then the steps of an epoch of both parts.
         """
         assert self._run is not None
-        before = self._run.notes.get("head")  # of the training that goes on
-        wanted = cached_head and before is not False and phase.epochs and self._has_body()
-        head = self._kept_head(rest["cbs"]) if wanted else None
-        if before and head is None:
-            raise CheckpointError(
-                "The training that would go on here had its head trained on kept features, which now cannot be: leave "
-                "out the callback or the step that was not there before."
-            )
-        self._run.notes |= {"head": head is not None, "steps": []}
+        wanted = bool(cached_head and phase.epochs and self._has_body())
+        head = self._head_as_before(rest["cbs"], wanted=wanted)
+        self._run.notes["steps"] = []
         if head is None:
             self.fit_one_cycle(phase.epochs, phase.lr, phase.div, pct_start=phase.pct_start, **rest)
             return

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastlearn.data.progress import progress_line
-from fastlearn.errors import ConfigError
+from fastlearn.errors import CheckpointError, ConfigError
 from fastlearn.learner.resuming import Resume, resumable
 from fastlearn.learner.running import Running, check_epochs
 from fastlearn.options import checked_whole, named_options
@@ -89,10 +89,26 @@ class Heading(Running):
         cbs = as_callbacks(cbs)
         rest: dict[str, Any] = {"wd": wd, "moms": moms, "cbs": cbs, "reset_opt": reset_opt}
         self.freeze()
-        head = self._kept_head(cbs, int(views))
+        head = self._head_as_before(cbs, int(views))
         if epochs is None:
             epochs = 1 if head is None else default_passes(head.train)
         self._fit_kept(head, epochs, lr, **rest)
+
+    def _head_as_before(self, cbs: Sequence[Callback], views: int = 1, wanted: bool = True) -> HeadTraining | None:
+        """The kept features if they are `wanted`, and of a training that goes on, exactly if it had them.
+
+        The run's note `head` says whether it has. Raises CheckpointError where they can no longer be kept.
+        """
+        assert self._run is not None
+        before = self._run.notes.get("head")
+        head = self._kept_head(cbs, views) if wanted and before is not False else None
+        if before and head is None:
+            raise CheckpointError(
+                "The head of the training that would go on here was trained on kept features, which now cannot be: "
+                f"{self._why_not_kept or 'they are not wanted'}."
+            )
+        self._run.notes["head"] = head is not None
+        return head
 
     def _fit_kept(
         self, head: HeadTraining | None, epochs: int, lr: float, wd: Any, moms: Any, cbs: Any, reset_opt: bool
@@ -111,6 +127,7 @@ class Heading(Running):
         try:
             return self._keep_features(cbs, views)
         except NotKept as reason:
+            self._why_not_kept = str(reason)
             if self._bar:
                 say(f"The head is trained through the whole network: {reason}.")
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import inspect
 import platform
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fastlearn.learner.setup import LearnerSetup
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
+_OURS = ("fastlearn", "torch", "torchvision", "timm", "numpy")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 MACHINE = "environment"  # a difference here may change bits, and is told; the other parts must be equal
 
@@ -110,11 +112,43 @@ def described(value: Any) -> Any:
         return [described(part) for part in value]
     if isinstance(value, torch.Tensor):
         return f"tensor {tuple(value.shape)} {short_digest(value.detach().cpu().float().numpy().tobytes())}"
-    if hasattr(value, "func") and hasattr(value, "keywords"):  # a partial
-        return f"{described(value.func)}({_listed(value.keywords)})"
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return f"array {value.shape} {short_digest(value.tobytes())}"
+    if isinstance(value, functools.partial):
+        given = [str(described(part)) for part in value.args] + ([_listed(value.keywords)] if value.keywords else [])
+        return f"{described(value.func)}({', '.join(given)})"
     if isinstance(value, type) or inspect.isroutine(value):
-        return getattr(value, "__qualname__", type(value).__name__)
-    return f"{_named(value)}({_listed(dict(_arguments(value)))})"
+        return str(getattr(value, "__qualname__", type(value).__name__)) + _inside(value)
+    held = [_listed(dict(_arguments(value)))]
+    if isinstance(value, nn.Module):  # a loss keeps its classes' weights there
+        held += [f"{name}={described(buffer)}" for name, buffer in value.named_buffers()]
+    return f"{_named(value)}({', '.join(filter(None, held))})"
+
+
+def _inside(function: Any) -> str:
+    """What tells functions of one name apart: their defaults, plain values that they enclose, and constants."""
+    function = getattr(function, "__func__", function)
+    if not inspect.isfunction(function):
+        return ""
+    kept = [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
+    if (function.__module__ or "").partition(".")[0] not in _OURS:  # the rest is the same for a version of a library
+        kept += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        kept += [one for one in function.__code__.co_consts if one != function.__doc__]
+    plain = [repr(one) for one in kept if _is_plain(one)]
+    return f" [{short_digest(', '.join(plain))}]" if plain else ""
+
+
+def _is_empty(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is None
+    except ValueError:  # a name that is given its value later
+        return True
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return isinstance(value, (bool, int, float, str))
 
 
 def _named(value: Any) -> str:

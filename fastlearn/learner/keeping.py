@@ -28,9 +28,12 @@ from fastlearn.training.checkpoint import (
     json_safe,
     pack_callbacks,
     pack_optimizer,
+    pack_recorder,
     read_checkpoint,
     unpack_callbacks,
     unpack_optimizer,
+    unpack_recorder,
+    weights_of,
     write_checkpoint,
 )
 from fastlearn.training.loop import save_generators
@@ -50,8 +53,11 @@ class Keeping(LearnerSetup):
 
         >>> path = learn.save("stage-1")  # models/stage-1.safetensors
         """
-        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        meta: dict[str, Any] = {"kind": "learner", "torch": torch.__version__, "learner": self.state_dict()}
+        tensors = {f"model/{name}": tensor for name, tensor in weights_of(self.model).items()}
+        history, recorder = pack_recorder(self.recorder)
+        tensors |= history
+        learner = self._counters() | {"recorder": recorder}
+        meta: dict[str, Any] = {"kind": "learner", "torch": torch.__version__, "learner": learner}
         if with_opt and self.opt is not None:
             optimizer_tensors, meta["optimizer"] = pack_optimizer(self.opt)
             tensors |= optimizer_tensors
@@ -69,11 +75,12 @@ class Keeping(LearnerSetup):
         path = checkpoint_path(self.path / self.model_dir, file)
         tensors, meta = read_checkpoint(path)
         weights = fitting_weights(self.model, tensors, strict, path)
-        check_learner_state(meta.get("learner"), path)
+        check_learner_state(meta.get("learner"), tensors, path)
         if with_opt and meta.get("optimizer"):
             unpack_optimizer(self.opt or self.create_opt(), tensors, meta["optimizer"])
         self.model.load_state_dict(weights, strict=strict)
-        self.load_state_dict(meta["learner"])
+        self._load_counters(meta["learner"])
+        unpack_recorder(self.recorder, tensors, meta["learner"]["recorder"])
         unpack_callbacks(self.cbs, tensors, meta.get("callbacks", []))
         return self
 
@@ -82,13 +89,15 @@ class Keeping(LearnerSetup):
 
         >>> learn.state_dict()["epoch"]
         """
+        return self._counters() | {"recorder": json_safe(self.recorder.state_dict())}
+
+    def _counters(self) -> dict[str, Any]:
         return {
             "epoch": self.epoch,
             "step": self.global_step,
             "seed": self.seed,
             "precision": self.precision.state_dict(),
             "channels_last": self.channels_last,
-            "recorder": json_safe(self.recorder.state_dict()),
         }
 
     @named_options
@@ -97,9 +106,12 @@ class Keeping(LearnerSetup):
 
         >>> learn.load_state_dict(learn.state_dict())
         """
+        self._load_counters(state)
+        self.recorder.load_state_dict(from_json(state["recorder"]))
+
+    def _load_counters(self, state: dict[str, Any]) -> None:
         self.epoch, self.global_step, self.seed = int(state["epoch"]), int(state["step"]), int(state["seed"])
         self.precision.load_state_dict(state["precision"])
-        self.recorder.load_state_dict(from_json(state["recorder"]))
         if state.get("channels_last", self.channels_last) != self.channels_last:
             was, now = ("usual", "channels-last") if self.channels_last else ("channels-last", "usual")
             say(
@@ -124,12 +136,11 @@ class Keeping(LearnerSetup):
         state.generators = save_generators(self.device)
         tensors, meta = capture.capture(state, Position(done=True))
         into = self.path / self.model_dir / FOLDER if folder is None else Path(checked_path(folder, "folder"))
-        return runs.write_run(into / runs.next_name(into, self.global_step), tensors, meta, run="", finished=True)
+        with runs.owned(into):
+            return runs.write_run(into / runs.next_name(into, self.global_step), tensors, meta, run="", finished=True)
 
     @named_options
-    def resume(
-        self, folder: str | os.PathLike[str] | None = None, cbs: Any = None, strict: bool = True
-    ) -> Self:
+    def resume(self, folder: str | os.PathLike[str] | None = None, cbs: Any = None, strict: bool = True) -> Self:
         """Go on with the training of a checkpoint, on its exact next batch, with the bits that it would have had.
 
         `folder` is a checkpoint, or holds checkpoints, of which the newest whole one is taken; by default those in the
@@ -146,9 +157,7 @@ class Keeping(LearnerSetup):
         return self._go_on_from(self._saved_in(folder, added), added, strict)
 
     @named_options
-    def recover(
-        self, lr_scale: float = 0.5, folder: str | os.PathLike[str] | None = None, cbs: Any = None
-    ) -> Self:
+    def recover(self, lr_scale: float = 0.5, folder: str | os.PathLike[str] | None = None, cbs: Any = None) -> Self:
         """Go on from the last checkpoint with `lr_scale` times the learning rates, after a loss that was not finite.
 
         The rest of the schedule is lower by that factor; a second `recover` lowers it further. Raises CheckpointError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from fastlearn.callbacks.checkpoint import FOLDER, Checkpoint
-from fastlearn.errors import CheckpointError, FastlearnError
+from fastlearn.errors import CheckpointError, ConfigError, FastlearnError
 from fastlearn.learner.identity import MACHINE, differences, identity_of
 from fastlearn.options import checked_path
 from fastlearn.runtime.say import say
@@ -47,12 +48,15 @@ def resumable(method: Callable[Concatenate[Any, P], None]) -> Callable[Concatena
             return method(self, *args, **kwargs)
         given.apply_defaults()
         asked = {name: to_plain(value) for name, value in given.arguments.items() if name not in _NOT_ASKED}
-        cbs, resume = given.arguments.get("cbs"), given.arguments.get("resume", False)
+        cbs, resume = as_callbacks(given.arguments.get("cbs")), given.arguments.get("resume", False)
+        if "cbs" in given.arguments:
+            given.arguments["cbs"] = cbs  # a class becomes one object, and not one each time that it is asked for
         self._run = Run(Call(method.__name__, asked), loaders=tuple(self.dls.loaders), began=self.global_step)
         self._resume = None
         try:
-            if not goes_on(self, resume, as_callbacks(cbs)):
-                method(self, *args, **kwargs)
+            if not goes_on(self, resume, cbs):
+                method(*given.args, **given.kwargs)
+                self._run.end_part(finished=True)
         finally:
             self._run = self._resume = None
 
@@ -95,7 +99,8 @@ def goes_on(learn: LearnerSetup, resume: Any, cbs: list[Callback]) -> bool:
         ) from error
     run.lr_scale *= learn._lr_scale
     if saved.manifest.finished:
-        runs.sweep(saved.path.parent)
+        with contextlib.suppress(ConfigError), runs.owned(saved.path.parent):
+            pass  # sweeps it, unless another training is writing there
         say(f"This training is finished ({saved.path.name}): the learner is as it was then, and nothing is left to do.")
     return saved.manifest.finished
 
@@ -121,6 +126,12 @@ def _find(learn: LearnerSetup, resume: Any, cbs: list[Callback]) -> RunCheckpoin
     if saved is None:
         newest = next((one for one in runs.manifests(folder) if one.run), None)
         if newest is not None and not newest.finished and newest.began >= run.began:
+            if newest.call == call:
+                raise CheckpointError(
+                    f"{folder} holds an unfinished training of the same call that began when the learner had done "
+                    f"{newest.began} steps, and it has done {run.began} now. Run again what came before it, so that it "
+                    "goes on there; or go on with it now: learn.resume(); or begin anew: cbs=Checkpoint(folder=…)."
+                )
             saved = runs.newest_whole(folder, lambda one: one.run == newest.run)
     if saved is None:
         say(f"There is no checkpoint of this training in {folder} yet: it starts at its beginning.")
@@ -186,18 +197,18 @@ def take_back(learn: LearnerSetup, saved: RunCheckpoint, cbs: list[Callback], st
         if learn.opt is None:
             learn.create_opt()
         assert learn.opt is not None
-        capture.unpack_optimizer(learn.opt, tensors, meta["optimizer"])
+        capture.restore_optimizer(learn.opt, tensors, meta, strict)
         learn.precision.load_state_dict(from_json(meta["precision"]))
-        capture.restore_callbacks([*learn.cbs, *cbs], tensors, meta)
+        capture.restore_callbacks([*learn.cbs, *cbs], tensors, meta, strict)
         tensors.clear()
-    learn._resume = Resumption(position, tensors, meta)
+    learn._resume = Resumption(position, tensors, meta, strict)
 
 
 class Resumption:
     """A training that goes on: how far it was, and how each part of its call begins."""
 
-    def __init__(self, position: Position, tensors: capture.Tensors, meta: dict[str, Any]) -> None:
-        self.position, self._tensors, self._meta = position, tensors, meta
+    def __init__(self, position: Position, tensors: capture.Tensors, meta: dict[str, Any], strict: bool) -> None:
+        self.position, self._tensors, self._meta, self._strict = position, tensors, meta, strict
 
     def has_done(self, part: int) -> bool:
         """Whether a part of the call had ended."""
@@ -210,5 +221,5 @@ class Resumption:
         return Start(self.position, self._restore)
 
     def _restore(self, state: TrainState) -> None:
-        capture.restore_fit(state, self._tensors, self._meta)
+        capture.restore_fit(state, self._tensors, self._meta, self._strict)
         self._tensors.clear()  # a second copy of weights and optimizer is in nobody's way during the training

@@ -52,6 +52,8 @@ class Running(LearnerSetup):
         story = self._story or Story(title, (("", n_epoch),))
         if self._resume is not None and self._resume.has_done(story.index):
             return
+        if self._run is not None:
+            self._run.end_part()  # the one before this
         added = as_callbacks(cbs)
         self._check_before_training()
         if reset_opt or self.opt is None:

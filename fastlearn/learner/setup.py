@@ -116,6 +116,7 @@ class LearnerSetup(Arithmetic):
         self._checked: object = None
         self._run: Run | None = None  # the call that trains now
         self._resume: Resumption | None = None  # where it goes on, if it does
+        self._why_not_kept = ""  # the last reason why a head could not be trained on kept features
         self._given: RunCheckpoint | None = None  # what `resume` and `recover` let it go on from
         self._strict, self._wants_checkpoints, self._lr_scale = True, False, 1.0
         self._recovered: tuple[Path | None, float] = None, 1.0  # from which checkpoint, at what part of its rates

@@ -7,7 +7,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fastlearn.errors import ConfigError
@@ -15,8 +15,10 @@ from fastlearn.paths import printable
 from fastlearn.runtime.interrupt import DeferredInterrupt
 
 
-def write_whole(files: Mapping[Path, bytes]) -> None:
+def write_whole(files: Mapping[Path, bytes | Sequence[bytes | memoryview]]) -> None:
     """Write files that belong together: each beside its place and to the disk, then all of them into place.
+
+    What a file is to hold is given whole or in pieces.
 
     An error, or Ctrl-C, leaves every file as it was, and no temporary file. Raises OSError.
     """
@@ -24,7 +26,7 @@ def write_whole(files: Mapping[Path, bytes]) -> None:
     try:
         for path, data in files.items():
             temps.append(temp_beside(path))
-            _write(temps[-1], data)
+            write_new(temps[-1], data)
         with DeferredInterrupt() as interrupt:  # between two renames the files would not fit each other
             for temp, path in zip(temps, files, strict=True):
                 os.replace(temp, path)
@@ -41,9 +43,10 @@ def temp_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
 
 
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(data)
+def write_new(path: Path, data: bytes | Sequence[bytes | memoryview]) -> None:
+    """Write a file that is not there yet, and bring it to the disk. Raises OSError."""
+    with open(path, "xb", buffering=1 << 20) as file:
+        file.writelines([data] if isinstance(data, bytes) else data)
         file.flush()
         os.fsync(file.fileno())
 
@@ -92,17 +95,36 @@ def alone_in(folder: Path, way_out: str) -> Iterator[None]:
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
+    _locks.add(handle)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        os.close(handle)
+        _unlock(handle)
         raise ConfigError(f"Another process is writing to {printable(folder)}. Wait for it. {way_out}") from error
     except OSError:  # a file system without locks
         pass
     try:
         yield
     finally:
-        os.close(handle)
+        _unlock(handle)
+
+
+_locks: set[int] = set()  # what locks are held by
+
+
+def _unlock(handle: int) -> None:
+    _locks.discard(handle)
+    os.close(handle)
+
+
+def _let_go() -> None:
+    """A process that is forked while a lock is held, a loader's worker say, would keep it when its parent is gone."""
+    while _locks:
+        os.close(_locks.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def is_full(error: BaseException) -> bool:

@@ -59,10 +59,29 @@ def _unreadable(path: str | os.PathLike[str], what: str, error: OSError | ValueE
     return CheckpointError(f"{what} cannot be read: {why} ({printable(path)}). Check its permissions.")
 
 
-def digest(data: bytes) -> str:
-    """The SHA-256 of `data` in hexadecimal, as a manifest lists it.
+def digest(*pieces: bytes | memoryview) -> str:
+    """The SHA-256 of bytes, whole or one piece after the other, in hexadecimal, as a manifest lists it.
 
     >>> digest(b"")[:8]
     'e3b0c442'
     """
-    return hashlib.sha256(data).hexdigest()
+    sha = hashlib.sha256()
+    for piece in pieces:
+        sha.update(piece)
+    return sha.hexdigest()
+
+
+NO_DIGEST = "0" * 64  # stands in bytes where their own digest is to stand, while it is computed
+
+
+def sealed(first: bytes | memoryview, *rest: bytes | memoryview) -> bytes:
+    """`first` with the digest of it and of what follows in the place of its `NO_DIGEST`."""
+    return bytes(first).replace(NO_DIGEST.encode(), digest(first, *rest).encode(), 1)
+
+
+def is_sealed(data: bytes, said: str) -> bool:
+    """Whether bytes that say to have the digest `said` have it."""
+    seal, view = said.encode("utf-8", "backslashreplace"), memoryview(data)
+    at = data.find(seal)
+    end = at + len(seal)
+    return len(seal) == len(NO_DIGEST) and at >= 0 and digest(view[:at], NO_DIGEST.encode(), view[end:]) == said

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -21,13 +21,16 @@ MOST_HEADER = 32 << 20  # bytes
 MOST_TENSORS = 100_000
 MOST_NAME = 1024  # characters
 _METADATA = "__metadata__"
-_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "C64": torch.complex64,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool,
-    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
-    "F8_E5M2": torch.float8_e5m2, "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+_DTYPES = {  # in the order in which safetensors puts them into a file, so that wide numbers come first
+    "U64": torch.uint64, "I64": torch.int64, "F64": torch.float64, "C64": torch.complex64,
+    "F32": torch.float32, "U32": torch.uint32, "I32": torch.int32, "BF16": torch.bfloat16, "F16": torch.float16,
+    "U16": torch.uint16, "I16": torch.int16, "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool,
 }  # fmt: skip
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_RANK = {dtype: rank for rank, dtype in enumerate(_NAMES)}
+Piece = bytes | memoryview
 
 Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -67,37 +70,46 @@ def save_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
 
     The same content always gives the same bytes. Raises CheckpointError for what the format has no form for.
     """
-    from safetensors.torch import save
+    return b"".join(tensor_pieces(tensors, metadata))
 
-    for name, tensor in tensors.items():
-        _check_savable(name, tensor)
+
+def tensor_pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> list[Piece]:
+    """The bytes of `save_tensors` one piece after the other, the first with all metadata: each tensor's own memory.
+
+    Nothing is copied but what lies on a GPU or in another order, so the tensors must stay as they are meanwhile.
+    """
+    check_savable(tensors)
     texts = dict(sorted((metadata or {}).items()))
     if wrong := [name for name, text in texts.items() if not isinstance(text, str)]:
         raise CheckpointError(f"The metadata {wrong[0]!r} is no text. Put other values into it as JSON.")
+    ordered = sorted(tensors.items(), key=lambda item: (_RANK[item[1].dtype], item[0]))  # as safetensors has them
     try:
-        data = save(unshared(tensors), texts if len(texts) == 1 else None)
-        data = data if len(texts) < 2 else _with_metadata(data, texts)  # safetensors writes several in random order
-    except (TypeError, ValueError) as error:
+        header = _header(ordered, texts)
+    except ValueError as error:
         raise CheckpointError(f"The names or metadata of the tensors have no form in safetensors: {error}") from error
-    n_header = int.from_bytes(data[:8], "little")
-    if n_header > MOST_HEADER or len(tensors) > MOST_TENSORS:
+    if len(header) > MOST_HEADER or len(tensors) > MOST_TENSORS:
         raise CheckpointError(
-            f"{len(tensors):,} tensors with {n_header:,} bytes of names and metadata are more than the "
+            f"{len(tensors):,} tensors with {len(header):,} bytes of names and metadata are more than the "
             f"{MOST_TENSORS:,} and {MOST_HEADER:,} that are read back. Put them into several files."
         )
-    return data
+    return [len(header).to_bytes(8, "little") + header, *(_memory(tensor) for _, tensor in ordered)]
 
 
-def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, contiguous, and each with memory of its own, as safetensors wants them."""
-    seen: set[int] = set()
-    own = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-        pointer = tensor.untyped_storage().data_ptr()
-        own[name] = tensor.clone() if pointer in seen or tensor.untyped_storage().nbytes() != tensor.nbytes else tensor
-        seen.add(pointer)
-    return own
+def _header(ordered: Sequence[tuple[str, Tensor]], texts: dict[str, str]) -> bytes:
+    entries: dict[str, Any] = {_METADATA: texts} if texts else {}
+    end = 0
+    for name, tensor in ordered:
+        start, end = end, end + tensor.nbytes
+        entries[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % 8)  # so that the numbers lie on multiples of their size
+
+
+def _memory(tensor: Tensor) -> memoryview:
+    """A tensor's numbers in their order, where they lie if they lie so."""
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    flat = plain.as_strided((plain.numel(),), (1,))  # a single number may have any stride
+    return flat.view(torch.uint8).numpy().data
 
 
 def _read_header(data: bytes, what: str) -> tuple[dict[str, Entry], dict[str, str], int]:
@@ -145,6 +157,12 @@ def _or_one(size: int) -> int:
     return size or 1
 
 
+def check_savable(tensors: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError for a name or a tensor that safetensors has no form for."""
+    for name, tensor in tensors.items():
+        _check_savable(name, tensor)
+
+
 def _check_savable(name: str, tensor: Tensor) -> None:
     if name == _METADATA or len(name) > MOST_NAME:
         raise CheckpointError(f"A tensor cannot be saved under the name {name[:50]!r}. Give it another one.")
@@ -153,11 +171,3 @@ def _check_savable(name: str, tensor: Tensor) -> None:
         raise CheckpointError(
             f"The tensor {name!r} {kind}, for which safetensors has no form. Save it as a dense tensor of a plain type."
         )
-
-
-def _with_metadata(data: bytes, metadata: dict[str, str]) -> bytes:
-    n_header = int.from_bytes(data[:8], "little")
-    header = {_METADATA: metadata, **json.loads(data[8 : 8 + n_header])}
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that the numbers lie on multiples of their size
-    return b"".join([len(text).to_bytes(8, "little"), text, memoryview(data)[8 + n_header :]])

@@ -17,6 +17,8 @@ def to_plain(value: Any) -> Any:
         return {"slice": [to_plain(value.start), to_plain(value.stop)]}
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray):
+        return to_plain(value.tolist())
     if isinstance(value, (list, tuple)):
         return {"tuple" if isinstance(value, tuple) else "list": [to_plain(part) for part in value]}
     return value if isinstance(value, (int, float)) else repr(value)

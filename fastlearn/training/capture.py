@@ -13,14 +13,18 @@ import torch
 from torch import Tensor
 
 from fastlearn.errors import CheckpointError
+from fastlearn.runtime.say import say
 from fastlearn.training.callback import Callback
 from fastlearn.training.checkpoint import (
     from_json,
     json_safe,
     pack_callbacks,
     pack_optimizer,
+    pack_recorder,
     unpack_callbacks,
     unpack_optimizer,
+    unpack_recorder,
+    weights_of,
 )
 from fastlearn.training.recorder import Recorder
 from fastlearn.training.state import Call, Position, Run, TrainState
@@ -29,9 +33,10 @@ Tensors = dict[str, Tensor]
 
 
 def capture(state: TrainState, position: Position) -> tuple[Tensors, dict[str, Any]]:
-    """Copies on the CPU of all that the rest of the training depends on, and the JSON values beside them.
+    """All that the rest of the training depends on: tensors, where they lie, and the JSON values beside them.
 
-    `position` is where the training goes on. `state.epoch` and `state.step` are taken as they are.
+    `position` is where the training goes on. `state.epoch` and `state.step` are taken as they are. The next step
+    changes the tensors: `copied` keeps them.
     """
     run = state.plan.run
     assert run is not None
@@ -41,7 +46,8 @@ def capture(state: TrainState, position: Position) -> tuple[Tensors, dict[str, A
     tensors |= {f"gradients/{k}": grad for k, grad in enumerate(_gradients(state)) if grad is not None}
     optimizer, optimizer_meta = pack_optimizer(state.optimizer)
     callbacks, callback_meta = pack_callbacks(state.events.callbacks)
-    tensors |= optimizer | callbacks | _recorded(state.recorder) | _generators(state.generators)
+    history, recorder_meta = pack_recorder(state.recorder)
+    tensors |= optimizer | callbacks | history | capture_generators(state.generators)
     tensors |= {f"kept/{name}": one for name, one in run.kept.items()}
     meta = {
         "call": asdict(run.call),
@@ -54,18 +60,23 @@ def capture(state: TrainState, position: Position) -> tuple[Tensors, dict[str, A
         "seed": state.plan.seed,
         "frozen": [name for name, parameter in state.model.named_parameters() if not parameter.requires_grad],
         "precision": state.precision.state_dict(),
-        "recorder": state.recorder.state_dict(columns=False),
+        "recorder": recorder_meta,
         "optimizer": optimizer_meta,
         "callbacks": callback_meta,
         "loaders": [loader_state(loader) for loader in run.loaders],
         "identity": run.identity(),
     }
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}, json_safe(meta)
+    return tensors, json_safe(meta)
+
+
+def copied(tensors: Tensors) -> Tensors:
+    """Copies on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 def capture_model(model: torch.nn.Module) -> Tensors:
     """A model's weights and buffers by name; `unsaved/…` are buffers that its own state dict leaves out."""
-    held = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+    held = weights_of(model)
     others = {f"unsaved/{name}": buffer for name, buffer in model.named_buffers() if name not in held}
     return {f"model/{name}": tensor for name, tensor in held.items()} | others
 
@@ -76,12 +87,8 @@ def _gradients(state: TrainState) -> list[Tensor | None]:
     return [parameter.grad for parameter in parameters]
 
 
-def _recorded(recorder: Recorder) -> Tensors:
-    return {f"recorder/{name}": column for name, column in recorder.column_tensors().items()}
-
-
-def _generators(before: Sequence[Tensor]) -> Tensors:
-    """torch's as before the fit, which it puts back at its end, and as now; NumPy's and Python's as now."""
+def capture_generators(before: Sequence[Tensor]) -> Tensors:
+    """The states of all generators as now, and torch's as before the fit too, which puts them back at its end."""
     numpy_state: Any = np.random.get_state()
     made = {f"generators/torch/{k}": one for k, one in enumerate(before)}
     made["generators/now"] = torch.get_rng_state()
@@ -94,12 +101,18 @@ def _generators(before: Sequence[Tensor]) -> Tensors:
 
 
 def set_generators(tensors: Tensors, device: torch.device) -> None:
-    """Put torch's, NumPy's and Python's generators to the states in a checkpoint."""
+    """Put torch's, NumPy's and Python's generators to the states in a checkpoint, torch's to those before the fit."""
     torch.set_rng_state(tensors["generators/torch/0"])
     if "generators/torch/1" in tensors and device.type == "cuda":
         torch.cuda.set_rng_state(tensors["generators/torch/1"], device)
+    _set_other_generators(tensors)
+
+
+def _set_other_generators(tensors: Tensors) -> None:
     position, has_gauss, gauss = tensors["generators/numpy_rest"].tolist()
     words = tensors["generators/numpy"].numpy().astype(np.uint32)
+    if words.shape != (624,) or not 0 <= position <= 624:  # NumPy believes it, and would read beyond the words
+        raise ValueError(f"a generator of {words.shape} words stands at {position}")
     np.random.set_state(("MT19937", words, int(position), int(has_gauss), gauss))
     version, *numbers = tensors["generators/python"].tolist()
     random.setstate((version, tuple(numbers), next(iter(tensors["generators/python_gauss"].tolist()), None)))
@@ -129,11 +142,10 @@ def position_of(meta: dict[str, Any]) -> Position:
 
 def restore_recorder(recorder: Recorder, tensors: Tensors, meta: dict[str, Any]) -> None:
     """Give a recorder the history in a checkpoint."""
-    columns = {name.removeprefix("recorder/"): one for name, one in tensors.items() if name.startswith("recorder/")}
-    recorder.load_state_dict(from_json(meta["recorder"]) | columns)
+    unpack_recorder(recorder, tensors, meta["recorder"])
 
 
-def restore_fit(state: TrainState, tensors: Tensors, meta: dict[str, Any]) -> None:
+def restore_fit(state: TrainState, tensors: Tensors, meta: dict[str, Any], strict: bool = True) -> None:
     """Give optimizer, gathered gradients, scaler, recorder and callbacks the states in a checkpoint.
 
     The weights too, as callbacks may have changed them when the fit, or once more an epoch, began.
@@ -141,21 +153,39 @@ def restore_fit(state: TrainState, tensors: Tensors, meta: dict[str, Any]) -> No
     weights = {name.removeprefix("model/"): one for name, one in tensors.items() if name.startswith("model/")}
     state.model.load_state_dict(weights, strict=False)  # what does not fit was told before
     restore_unsaved(state.model, tensors)
-    unpack_optimizer(state.optimizer, tensors, meta["optimizer"])
-    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
-    for k, parameter in enumerate(parameters):
-        gradient = tensors.get(f"gradients/{k}")
-        if gradient is not None:
-            parameter.grad = torch.empty_like(parameter).copy_(gradient)
+    if restore_optimizer(state.optimizer, tensors, meta, strict):
+        parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+        for k, parameter in enumerate(parameters):
+            gradient = tensors.get(f"gradients/{k}")
+            if gradient is not None:
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)
     state.precision.load_state_dict(from_json(meta["precision"]))
     torch.set_rng_state(tensors["generators/now"])
+    _set_other_generators(tensors)
+    names = state.recorder.metric_names
     restore_recorder(state.recorder, tensors, meta)
-    restore_callbacks(state.events.callbacks, tensors, meta)
+    state.recorder.name_metrics(names)  # the same, or what they are now
+    restore_callbacks(state.events.callbacks, tensors, meta, strict)
 
 
-def restore_callbacks(callbacks: Sequence[Callback], tensors: Tensors, meta: dict[str, Any]) -> None:
-    """Give the callbacks the states in a checkpoint."""
-    unpack_callbacks(callbacks, tensors, meta["callbacks"])
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors, meta: dict[str, Any], strict: bool) -> bool:
+    """Give an optimizer its state in a checkpoint; False where that is of another one, which only `strict` refuses."""
+    try:
+        unpack_optimizer(optimizer, tensors, meta["optimizer"], "Make the learner with the same opt_func and splitter.")
+    except CheckpointError as error:
+        if strict:
+            raise
+        say(f"{error} Going on without that state: the optimizer begins anew.")
+        return False
+    return True
+
+
+def restore_callbacks(
+    callbacks: Sequence[Callback], tensors: Tensors, meta: dict[str, Any], strict: bool = True
+) -> None:
+    """Give the callbacks the states in a checkpoint; says whose states are left over."""
+    if missing := unpack_callbacks(callbacks, tensors, meta["callbacks"], strict):
+        say(f"What these callbacks knew is left out, as they are not there or are others now: {', '.join(missing)}.")
 
 
 def check_whole(meta: dict[str, Any], source: object) -> None:

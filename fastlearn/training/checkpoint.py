@@ -14,20 +14,20 @@ import torch
 
 from fastlearn.errors import CheckpointError, damaged, near
 from fastlearn.runtime.disk import is_full, lacking, write_whole
-from fastlearn.runtime.file_bytes import digest, read_bounded
+from fastlearn.runtime.file_bytes import NO_DIGEST, is_sealed, read_bounded, sealed
 from fastlearn.runtime.json_bytes import read_json
 from fastlearn.runtime.memory import free_memory
-from fastlearn.runtime.tensor_bytes import load_tensors, save_tensors
+from fastlearn.runtime.tensor_bytes import load_tensors, tensor_pieces
 from fastlearn.training.callback import Callback
 from fastlearn.training.recorder import Recorder
 
-FORMAT = 2
+FORMAT = 3
 # What brings the metadata of an earlier format to the next one.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda meta: {**meta, "format": 2},  # it had no digest
+    2: lambda meta: {**meta, "format": 3},  # its history was JSON, as it still may be
 }
 _SUFFIX = ".safetensors"
-_NO_DIGEST = "0" * 64  # where the digest is to stand, while it is computed
 
 
 def checkpoint_path(folder: Path, file: str | os.PathLike[str]) -> Path:
@@ -55,8 +55,8 @@ def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], meta: dict[st
             f"Cannot write in {path.parent}: {error.strerror}. Give a folder with path= or model_dir=."
         ) from error
     try:
-        data = save_tensors(tensors, {"fastlearn": text, "sha256": _NO_DIGEST})
-        write_whole({path: data.replace(_NO_DIGEST.encode(), digest(data).encode(), 1)})
+        header, *rest = tensor_pieces(tensors, {"fastlearn": text, "sha256": NO_DIGEST})
+        write_whole({path: [sealed(header, *rest), *rest]})
     except (OSError, MemoryError) as error:
         missing = lacking(path.parent, sum(tensor.nbytes for tensor in tensors.values()) + len(text))
         way_out = " Free some space, or save under an absolute path on another disk." if is_full(error) else ""
@@ -80,7 +80,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     if "fastlearn" not in metadata:
         raise CheckpointError(f"{path} holds tensors, but was not written by fastlearn's save.")
     said = metadata.get("sha256")
-    if said is not None and digest(data.replace(said.encode(), _NO_DIGEST.encode(), 1)) != said:
+    if said is not None and not is_sealed(data, said):
         raise damaged(str(path), "its bytes are not those that were written")
     meta = read_json(metadata["fastlearn"].encode(), dict[str, Any], f"{path}'s metadata")
     if not isinstance(meta.get("format"), int) or not 1 <= meta["format"] <= FORMAT:
@@ -114,12 +114,20 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Te
     return tensors, meta
 
 
-def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
-    """Give an optimizer the state that `pack_optimizer` took; raises CheckpointError when its groups differ."""
+def unpack_optimizer(
+    optimizer: torch.optim.Optimizer,
+    tensors: dict[str, torch.Tensor],
+    meta: dict[str, Any],
+    way_out: str = "Make the learner with the same opt_func and splitter, or load(..., with_opt=False).",
+) -> None:
+    """Give an optimizer the state that `pack_optimizer` took.
+
+    Raises CheckpointError, which ends with `way_out`, when its type or its groups differ.
+    """
     if meta.get("type") != type(optimizer).__name__:
+        kind = type(optimizer).__name__
         raise CheckpointError(
-            f"The file holds the state of {meta.get('type')}, the learner's optimizer is {type(optimizer).__name__}. "
-            "Use the same opt_func, or load(..., with_opt=False)."
+            f"What was saved is the state of {meta.get('type')}, and the optimizer is {kind}. {way_out}"
         )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     try:
@@ -133,8 +141,7 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"The optimizer's groups of parameters differ from the file's ({error}). Make the learner with the same "
-            "splitter, or load(..., with_opt=False)."
+            f"The optimizer's groups of parameters differ from those that were saved ({error}). {way_out}"
         ) from error
 
 
@@ -148,6 +155,18 @@ def _laid_out(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
 def _like(own: Any, value: Any) -> Any:
     """A list from JSON as the tuple that it was."""
     return tuple(value) if isinstance(own, tuple) and isinstance(value, list) else value
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A model's weights and buffers by name. Raises CheckpointError for one that keeps other things in its state."""
+    held = model.state_dict()
+    if others := [name for name, one in held.items() if not isinstance(one, torch.Tensor)]:
+        kind = type(held[others[0]]).__name__
+        raise CheckpointError(
+            f"The model keeps {others[0]!r} in its state, which is a {kind} and no tensor. Let its get_extra_state "
+            "give a tensor, or keep that elsewhere: cbs=KeepState(…)."
+        )
+    return held
 
 
 def fitting_weights(
@@ -170,6 +189,9 @@ def fitting_weights(
     return weights
 
 
+_MARKS = {"tensor", "dict"}  # what stands in JSON for a tensor, and for a dict with other names than texts
+
+
 def pack_callbacks(callbacks: Sequence[Callback]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
     """What the callbacks say of their state: tensors by name (`callbacks/<place>/...`), and the rest as JSON."""
     tensors: dict[str, torch.Tensor] = {}
@@ -178,6 +200,8 @@ def pack_callbacks(callbacks: Sequence[Callback]) -> tuple[dict[str, torch.Tenso
         if isinstance(value, torch.Tensor):
             tensors[key] = value
             return {"tensor": key}
+        if isinstance(value, dict) and (set(value) & _MARKS or not all(isinstance(name, str) for name in value)):
+            return {"dict": [[name, plain(part, f"{key}/{name}")] for name, part in value.items()]}
         if isinstance(value, dict):
             return {name: plain(part, f"{key}/{name}") for name, part in value.items()}
         if isinstance(value, (list, tuple)):
@@ -194,29 +218,46 @@ def pack_callbacks(callbacks: Sequence[Callback]) -> tuple[dict[str, torch.Tenso
 
 
 def unpack_callbacks(
-    callbacks: Sequence[Callback], tensors: dict[str, torch.Tensor], entries: list[dict[str, Any]]
-) -> None:
-    """Give each callback the state that one of the same name said, in their order; others are left as they are."""
+    callbacks: Sequence[Callback],
+    tensors: dict[str, torch.Tensor],
+    entries: list[dict[str, Any]],
+    strict: bool = True,
+) -> list[str]:
+    """Give each callback the state that one of the same name said, in their order; others are left as they are.
+
+    Gives the names of those that said something and are not there, or, unless `strict`, cannot take it.
+    """
 
     def whole(value: Any) -> Any:
+        if isinstance(value, dict) and set(value) == {"tensor"}:
+            return tensors[value["tensor"]]
+        if isinstance(value, dict) and set(value) == {"dict"}:
+            return {name: whole(part) for name, part in value["dict"]}
         if isinstance(value, dict):
-            is_tensor = set(value) == {"tensor"}
-            return tensors[value["tensor"]] if is_tensor else {name: whole(part) for name, part in value.items()}
+            return {name: whole(part) for name, part in value.items()}
         return [whole(part) for part in value] if isinstance(value, list) else value
 
-    waiting = list(callbacks)
+    waiting, missing = list(callbacks), list[str]()
     for entry in entries:
         match = next((callback for callback in waiting if repr(callback) == entry["callback"]), None)
-        if match is not None:
-            waiting.remove(match)
-            match.load_state_dict(whole(from_json(entry["state"])))
+        if match is None:
+            missing.append(entry["callback"])
+        else:
+            waiting = [callback for callback in waiting if callback is not match]
+            try:
+                match.load_state_dict(whole(from_json(entry["state"])))
+            except (CheckpointError, KeyError, TypeError, ValueError, RuntimeError):
+                if strict:
+                    raise
+                missing.append(entry["callback"])
+    return missing
 
 
-def check_learner_state(state: Any, source: object) -> None:
+def check_learner_state(state: Any, tensors: dict[str, torch.Tensor], source: object) -> None:
     """Raise CheckpointError unless `state` is whole, so that loading it can no longer fail half-way."""
     try:
         int(state["epoch"]), int(state["step"]), int(state["seed"]), state["precision"].get("scaler")
-        Recorder().load_state_dict(from_json(state["recorder"]))
+        unpack_recorder(Recorder(), tensors, state["recorder"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{source} holds weights, but not a whole learner ({type(error).__name__}: {error})."
@@ -241,6 +282,22 @@ def _missing(path: Path) -> str:
     return f"There is no {path.name} in {path.parent}.{near(path.stem, saved)} {there}"
 
 
+def pack_recorder(recorder: Recorder) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """A history as tensors (`recorder/<column>`), which grow with it, and JSON."""
+    tensors = {_HISTORY + name: column for name, column in recorder.column_tensors().items()}
+    return tensors, json_safe(recorder.state_dict(columns=False))
+
+
+def unpack_recorder(recorder: Recorder, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
+    """Give a recorder the history that `pack_recorder` took; in older files, all of it is JSON."""
+    columns = {name.removeprefix(_HISTORY): one for name, one in tensors.items() if name.startswith(_HISTORY)}
+    recorder.load_state_dict(from_json(meta) | columns)
+
+
+_HISTORY = "recorder/"
+_NOT_FINITE = {f"float:{value}": value for value in (math.nan, math.inf, -math.inf)}
+
+
 def json_safe(value: Any) -> Any:
     """NaN and infinity as strings, which JSON has no numbers for."""
     if isinstance(value, float) and not math.isfinite(value):
@@ -252,8 +309,8 @@ def json_safe(value: Any) -> Any:
 
 def from_json(value: Any) -> Any:
     """What `json_safe` was given."""
-    if isinstance(value, str) and value.startswith("float:"):
-        return float(value.removeprefix("float:"))
+    if isinstance(value, str):
+        return _NOT_FINITE.get(value, value)
     if isinstance(value, dict):
         return {key: from_json(part) for key, part in value.items()}
     return [from_json(part) for part in value] if isinstance(value, list) else value

@@ -31,7 +31,8 @@ def default_step(state: TrainState) -> None:
 
     A step of your own is called for every batch of both phases. It must set `state.loss` (a scalar) and, for metrics,
     `state.outputs`; in training it calls `state.backward(loss)`, then `state.optimizer_step()`, which see to the loss
-    scaler, gradient accumulation and the callbacks. With several optimizers it may step the others itself.
+    scaler, gradient accumulation and the callbacks. With several optimizers it may step the others itself;
+    `cbs=KeepState(other=optimizer)` keeps them in checkpoints.
     """
     assert state.loss_func is not None
     with state.precision.autocast():

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from fastlearn.errors import TrainingError, no_attribute
+from fastlearn.training.rows import PackedRows, unpack_rows
 from fastlearn.training.steering import Intervention
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Recorder:
         self.epoch_open = False
         self.lr_finder: LRFinderResult | None = None
         self.interventions: list[Intervention] = []
+        self._packed = PackedRows()
         self._keep = False
         self._clear()
 
@@ -213,34 +215,65 @@ class Recorder:
         return f"Recorder({len(self.epochs)} epochs of {what}; .history() is the table, .plot_loss() the picture)"
 
     def state_dict(self, columns: bool = True) -> dict[str, Any]:
-        """The whole history as plain numbers and lists, ready for JSON; the `columns` are those of the last fit."""
+        """The whole history as plain numbers and lists, ready for JSON; without `columns` only what does not grow.
+
+        That which grows with batches and epochs is in `column_tensors` too.
+        """
         self._flush()
-        state = {
-            "epochs": [dict(row) for row in self.epochs],
+        state: dict[str, Any] = {
             "fits": self.fits,
             "metric_names": list(self.metric_names),
-            "values": [list(row) for row in self.values],
-            "iters": list(self.iters),
             "interventions": [dataclasses.asdict(one) for one in self.interventions],
             "average": self._average,
             "count": self._count,
         }
-        return state | {name: column.tolist() for name, column in self._columns().items()} if columns else state
+        if not columns:
+            packed = self._packed_epochs()
+            return state | {"epoch_kinds": packed.kinds, "other_epochs": packed.others}
+        state["epochs"], state["values"] = [dict(row) for row in self.epochs], [list(row) for row in self.values]
+        state["iters"] = list(self.iters)
+        return state | {name: column.tolist() for name, column in self._columns().items()}
 
     def column_tensors(self) -> dict[str, torch.Tensor]:
-        """The columns of the last fit, under the names that `load_state_dict` takes them by."""
+        """The columns of the last fit, and every epoch's row, under the names that `load_state_dict` takes them by."""
         self._flush()
-        return {name: torch.from_numpy(np.asarray(column).copy()) for name, column in self._columns().items()}
+        kind_of, numbers = self._packed_epochs().tensors()
+        return {
+            **{name: torch.from_numpy(np.asarray(column).copy()) for name, column in self._columns().items()},
+            "iters": torch.tensor(self.iters, dtype=torch.int64),
+            "epoch_kind_of": kind_of,
+            "epoch_numbers": numbers,
+        }
+
+    def _packed_epochs(self) -> PackedRows:
+        """The table of epochs, of which only what has come since the last time is to be packed."""
+        if len(self._packed) > len(self.epochs):
+            self._packed = PackedRows()
+        for row in self.epochs[len(self._packed) :]:
+            self._packed.append(row)
+        return self._packed
 
     def _columns(self) -> dict[str, array[float]]:
         return {"raw_losses": self._raw, "smooth_losses": self._smooth, "lrs": self._lrs, "moms": self._moms}
 
+    def name_metrics(self, names: list[str]) -> None:
+        """Let the rows of the last fit have these columns, NaN where an epoch has none."""
+        self.metric_names = names
+        own = [row for row in self.epochs if row["fit"] == self.fits]
+        self.values = [[row.get(name, math.nan) for name in names[1:-1]] for row in own]
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a history back; its columns may be lists or tensors."""
+        """Take a history back; what grows with it may be lists or tensors."""
         self._clear()
-        self.epochs = [dict(row) for row in state["epochs"]]
-        self.fits, self.metric_names = int(state["fits"]), list(state["metric_names"])
-        self.values, self.iters = [list(row) for row in state["values"]], list(state["iters"])
+        self._packed = PackedRows()
+        if "epochs" in state:
+            self.epochs = [dict(row) for row in state["epochs"]]
+        else:
+            packed = [state[name] for name in ("epoch_kinds", "other_epochs", "epoch_kind_of", "epoch_numbers")]
+            self.epochs = unpack_rows(*packed)
+        self.fits = int(state["fits"])
+        self.name_metrics(list(state["metric_names"]))
+        self.iters = np.asarray(state["iters"], dtype=np.int64).tolist()
         self._raw, self._smooth = _column("f", state["raw_losses"]), _column("f", state["smooth_losses"])
         self._lrs, self._moms = _column("d", state["lrs"]), _column("d", state["moms"])
         self._average, self._count = float(state["average"]), int(state["count"])

@@ -26,19 +26,33 @@ import torch
 
 from fastlearn.errors import CheckpointError, ConfigError, DamagedFileError
 from fastlearn.paths import printable
-from fastlearn.runtime.disk import alone_in, is_full, lacking, sync, temp_beside
-from fastlearn.runtime.file_bytes import digest, read_bounded
+from fastlearn.runtime.disk import alone_in, is_full, lacking, sync, temp_beside, write_new
+from fastlearn.runtime.file_bytes import NO_DIGEST, digest, is_sealed, read_bounded, sealed
 from fastlearn.runtime.json_bytes import read_json, write_json
+from fastlearn.runtime.memory import free_memory
 from fastlearn.runtime.say import say
-from fastlearn.runtime.tensor_bytes import load_tensors, save_tensors
+from fastlearn.runtime.tensor_bytes import Piece, load_tensors, tensor_pieces
+from fastlearn.training.checkpoint import pack_recorder, unpack_recorder
+from fastlearn.training.recorder import Recorder
 
-FORMAT = 1
+FORMAT = 2
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 _NAME = re.compile(r"(\d{6,})-step(\d+)")
-_NO_CHECK = b"0" * 64
+_LITTER = re.compile(r"\.(\d{6,}-step\d+|trial)\.\d+\.[0-9a-f]+\.tmp")  # as `temp_beside` names it
 _MOST_JSON, _MOST_TENSORS = 1 << 30, 1 << 44  # bytes; the manifest says how many there are, and these bound it
-# What brings the state of an earlier format to the next one: {1: from_1_to_2, …}.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+Tensors = dict[str, torch.Tensor]
+
+
+def _history_as_tensors(tensors: Tensors, state: dict[str, Any]) -> tuple[Tensors, dict[str, Any]]:
+    """Format 1 had the table of epochs as JSON."""
+    recorder = Recorder()
+    unpack_recorder(recorder, tensors, state["recorder"])
+    history, packed = pack_recorder(recorder)
+    return tensors | history, state | {"recorder": packed}
+
+
+# What brings the tensors and the state of an earlier format to the next one.
+MIGRATIONS: dict[int, Callable[[Tensors, dict[str, Any]], tuple[Tensors, dict[str, Any]]]] = {1: _history_as_tensors}
 
 
 class Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,11 +76,11 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     score: float | None = None
     call: str = ""
     began: int = 0
-    check: str = "0" * 64
+    check: str = NO_DIGEST
 
 
 class _Head(msgspec.Struct):
-    """What every format's manifest begins with: the digest of its own bytes, with zeros in the place of the digest."""
+    """What every format's manifest has: its digest is that of its own bytes, with zeros in the place of the digest."""
 
     format: int
     check: str
@@ -113,24 +127,20 @@ def write_run(
 
     Raises CheckpointError; nothing that was there before is touched.
     """
-    contents = {TENSORS: save_tensors(dict(tensors), {}), STATE: write_json(state)}
-    entries = {name: Entry(digest(data), len(data)) for name, data in contents.items()}
-    manifest = write_json(Manifest(FORMAT, entries, run, finished, score, call, began))
-    contents[MANIFEST] = manifest.replace(_NO_CHECK, digest(manifest).encode(), 1)
+    contents: dict[str, list[Piece]] = {TENSORS: tensor_pieces(tensors), STATE: [write_json(state)]}
+    entries = {name: Entry(digest(*pieces), sum(map(len, pieces))) for name, pieces in contents.items()}
+    contents[MANIFEST] = [sealed(write_json(Manifest(FORMAT, entries, run, finished, score, call, began)))]
     temp = temp_beside(path)
     try:
         temp.mkdir(parents=True)
-        for name, data in contents.items():
-            with open(temp / name, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        for name, pieces in contents.items():
+            write_new(temp / name, pieces)
         sync(temp)
         os.rename(temp, path)
         sync(path.parent)
     except OSError as error:
         shutil.rmtree(temp, ignore_errors=True)  # now, so that what it took counts as free
-        raise _not_written(path, error, sum(map(len, contents.values()))) from error
+        raise _not_written(path, error, sum(entry.n_bytes for entry in entries.values())) from error
     return path
 
 
@@ -155,7 +165,7 @@ def sweep(folder: Path) -> None:
     """Remove what killed processes left of checkpoints that they were writing or removing."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
-            if entry.name.startswith(".") and entry.name.endswith(".tmp"):
+            if _LITTER.fullmatch(entry.name):
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 
@@ -182,10 +192,10 @@ def read_manifest(path: Path) -> Manifest:
     what = f"{printable(path)}/{MANIFEST}"
     data = read_bounded(path / MANIFEST, 1 << 20, what)
     head = read_json(data, _Head, what)
-    if len(head.check) != len(_NO_CHECK) or digest(data.replace(head.check.encode(), _NO_CHECK, 1)) != head.check:
+    if not is_sealed(data, head.check):
         raise DamagedFileError(f"{what} is damaged: its bytes are not those that were written.")
     if head.format != FORMAT and head.format not in MIGRATIONS:
-        raise CheckpointError(f"{what} has format {head.format}; this fastlearn reads {FORMAT}. Update fastlearn.")
+        raise CheckpointError(f"{what} has format {head.format}; this fastlearn reads 1 to {FORMAT}. Update fastlearn.")
     manifest = read_json(data, Manifest, what)
     if set(manifest.files) != {TENSORS, STATE}:
         raise DamagedFileError(f"{what} lists {', '.join(manifest.files) or 'nothing'}, not {TENSORS} and {STATE}.")
@@ -202,8 +212,15 @@ def read_run(path: Path) -> RunCheckpoint:
     what = f"{printable(path)}/{STATE}"
     state = read_json(_read(path, STATE, manifest, _MOST_JSON), dict[str, Any], what)
     for number in range(manifest.format, FORMAT):
-        state = MIGRATIONS[number](state)
+        tensors, state = _migrated(number, tensors, state, what)
     return RunCheckpoint(path, tensors, state, manifest)
+
+
+def _migrated(number: int, tensors: Tensors, state: dict[str, Any], what: str) -> tuple[Tensors, dict[str, Any]]:
+    try:
+        return MIGRATIONS[number](tensors, state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{what} is of format {number}, and lacks a part of it ({error}).") from error
 
 
 def _read(path: Path, name: str, manifest: Manifest, most: int) -> bytes:
@@ -211,6 +228,8 @@ def _read(path: Path, name: str, manifest: Manifest, most: int) -> bytes:
     entry, what = manifest.files[name], f"{printable(path)}/{name}"
     if not 0 <= entry.n_bytes <= most:
         raise DamagedFileError(f"{printable(path)}/{MANIFEST} gives {name} {entry.n_bytes:,} bytes, which cannot be.")
+    if entry.n_bytes > free_memory():
+        raise CheckpointError(f"{what} takes {entry.n_bytes:,} bytes, and {free_memory():,} of memory are free.")
     if not (path / name).is_file():
         raise DamagedFileError(f"{what} is missing, though {MANIFEST} lists it.")
     data = read_bounded(path / name, entry.n_bytes, what)
@@ -275,21 +294,30 @@ def _no_checkpoint(path: Path) -> str:
 def to_keep(folder: Path, newest: int) -> set[Path]:
     """Of the checkpoints in a folder the `newest` ones, and the one with the lowest score of the newest one's training.
 
-    Those that were saved by hand stay too. One whose manifest cannot be read may go.
+    What was saved by hand stays too, and the end of each training that came before the newest one: a script with
+    several calls, started again, goes through them. One that is damaged may go; one that cannot be read now, or by this
+    version, may not.
     """
-    named = names_in(folder)
+    keep: set[Path] = set()
     known: list[tuple[Path, Manifest]] = []
-    for path in named:
-        with contextlib.suppress(CheckpointError, OSError):
+    for path in names_in(folder):
+        try:
             known.append((path, read_manifest(path)))
-    keep = {path for path, manifest in known if not manifest.run}
+        except DamagedFileError:
+            pass
+        except (CheckpointError, OSError):
+            keep.add(path)
+    keep |= {path for path, manifest in known if not manifest.run}
     known = [(path, manifest) for path, manifest in known if manifest.run]
     keep |= {path for path, _ in known[:newest]}
     if known:
-        run = known[0][1].run
-        own = [(manifest.score, path) for path, manifest in known if manifest.run == run]
+        last = known[0][1]
+        own = [(manifest.score, path) for path, manifest in known if manifest.run == last.run]
         scored = [(score, path) for score, path in own if score is not None]
         keep |= {min(scored)[1]} if scored else set()
+        # From old to new, so that of two trainings that began at the same step the later one stays.
+        ended = {one.began: path for path, one in reversed(known) if one.finished and one.began < last.began}
+        keep |= set(ended.values())
     return keep
 
 

@@ -63,7 +63,8 @@ class Run:
     """One call that trains, as its checkpoints tell it: what was typed, and what its parts leave for one another.
 
     `identity` gives data, model, hyperparameters and environment by name; it is asked for when a checkpoint is made.
-    `notes` are JSON values, `kept` tensors, that the later parts of the call need (see `fine_tune`).
+    `notes` are JSON values, `kept` tensors, that the later parts of the call need (see `fine_tune`). `ends` wait for
+    what a call does after the fit of its last part.
     """
 
     call: Call
@@ -73,6 +74,13 @@ class Run:
     loaders: tuple[Any, ...] = ()
     lr_scale: float = 1.0
     began: int = 0  # steps that the learner had done before
+    ends: list[Callable[[bool], None]] = field(default_factory=list)
+
+    def end_part(self, finished: bool = False) -> None:
+        """Let the checkpoints of the part that has ended be written; `finished` where that is the end of the call."""
+        waiting, self.ends = self.ends, []
+        for write in waiting:
+            write(finished)
 
 
 @dataclass(frozen=True)

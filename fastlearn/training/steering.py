@@ -82,7 +82,7 @@ class Steering:
 
     def state_dict(self) -> dict[str, Any]:
         """What a training that is resumed must know of what was done to it by hand."""
-        return {"scale": self.scale}
+        return {} if self.scale == 1.0 else {"scale": self.scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` said."""

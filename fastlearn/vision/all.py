@@ -72,6 +72,7 @@ from fastlearn.callbacks.csv_log import CSVLogger
 from fastlearn.callbacks.cutmix import CutMix
 from fastlearn.callbacks.early_stopping import EarlyStoppingCallback
 from fastlearn.callbacks.ema import EMA
+from fastlearn.callbacks.keep_state import KeepState
 from fastlearn.callbacks.mixup import MixUp
 from fastlearn.callbacks.nan_stop import StopOnNonFinite, TerminateOnNaNCallback
 from fastlearn.callbacks.param_scheduler import ParamScheduler
@@ -463,6 +464,7 @@ __all__ = [
     "EarlyStoppingCallback",
     "GradientAccumulation",
     "GradientClip",
+    "KeepState",
     "MixUp",
     "ProgressCallback",
     "Recorder",

@@ -85,6 +85,12 @@ def export_learner(
 
 def _outputs(learn: Learner, batch: Tensor, answers: Answers) -> Tensor:
     """What the learner's model gives for normalised pictures, without mixed precision, on the CPU."""
+    others = {p.dtype for p in learn.model.parameters() if p.is_floating_point() and p.dtype != torch.float32}
+    if others:
+        raise ConfigError(
+            f"An exported model computes in float32, and this one has weights of {' and '.join(map(str, others))}. "
+            "Type learn.model.float() first; for mixed precision, learn.to_fp16() leaves the weights as they are."
+        )
     with evaluating(learn.model), torch.no_grad():
         outputs = learn.model(batch.to(learn.device))
     shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__

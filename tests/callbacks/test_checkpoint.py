@@ -77,12 +77,12 @@ def test_options_that_cannot_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize("background", [True, False])
 def test_by_epochs_and_by_steps(tmp_path: Path, background: bool) -> None:
     made(tmp_path / "a").fit(3, cbs=Checkpoint(keep=9, background=background))
-    assert steps(tmp_path / "a") == [5, 10, 15]
+    assert steps(tmp_path / "a") == [5, 10, 15, 15]  # the best epoch, which here is the last, and the end
     made(tmp_path / "b").fit(2, cbs=Checkpoint(every=4, keep=9, background=background))
-    assert steps(tmp_path / "b") == [4, 8, 10]
-    assert [runs.read_manifest(path).finished for path in runs.names_in(tmp_path / "b/models/checkpoints")] == [
-        True, False, False,
-    ]  # fmt: skip
+    assert steps(tmp_path / "b") == [4, 5, 8, 10, 10]
+    found = [runs.read_manifest(path) for path in reversed(runs.names_in(tmp_path / "b/models/checkpoints"))]
+    assert [one.finished for one in found] == [False, False, False, False, True]
+    assert [one.score is not None for one in found] == [False, True, False, True, False]
 
 
 def test_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,8 +114,8 @@ def test_a_full_disk_is_told_and_the_training_goes_on(
 
     monkeypatch.setattr(runs, "write_run", full_twice)
     made(tmp_path).fit(4, cbs=Checkpoint(keep=9))
-    assert steps(tmp_path) == [5, 20]
-    assert capsys.readouterr().out.count("The training goes on, and the next checkpoint will be tried.") == 1
+    assert steps(tmp_path) == [5, 20, 20]
+    assert capsys.readouterr().out.count("training goes on meanwhile, and the next checkpoint will be tried.") == 1
 
 
 def test_where_even_the_last_cannot_be_written_it_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

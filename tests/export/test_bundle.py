@@ -26,6 +26,19 @@ from fastlearn.export.bundle import CARD, MANIFEST, SAMPLE, WEIGHTS, bundle_path
 Members = dict[str, bytes]
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x\0y", "dangling.fl"])
+def test_names_that_lead_nowhere(members: Members, tmp_path: Path, name: str) -> None:
+    (tmp_path / "dangling.fl").symlink_to(tmp_path / "gone")
+    with pytest.raises((CheckpointError, ConfigError), match="There is no file|cannot|NUL"):
+        read_bundle(tmp_path / name)
+    if name == "dangling.fl":  # the link gives way to the file
+        write_bundle(bundle_path(tmp_path / name), members)
+        assert read_bundle(tmp_path / name) == members and not (tmp_path / name).is_symlink()
+    else:
+        with pytest.raises((CheckpointError, ConfigError), match="Name another file|cannot|NUL"):
+            write_bundle(bundle_path(tmp_path / name), members)
+
+
 def test_there_and_back(members: Members, bundle: Path) -> None:
     assert read_bundle(bundle) == members
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,27 @@ def test_what_is_more_than_arithmetic_is_refused_before_it_is_run(
 def test_what_is_no_program(data: bytes) -> None:
     with pytest.raises(CheckpointError, match="^it is (no ONNX program|refused)"):
         OnnxProgram(data, 3, "it")
+
+
+@pytest.mark.parametrize("operator", ["ConstantOfShape", "Expand", "Tile"])
+def test_a_program_that_asks_for_all_memory_gets_none(operator: str) -> None:
+    shape = helper.make_tensor("shape", TensorProto.INT64, [4], [1, 10**4, 10**4, 10**4])
+    one = helper.make_tensor("one", TensorProto.FLOAT, [1, 1, 1, 1], [1.0])
+    given = ["shape"] if operator == "ConstantOfShape" else ["one", "shape"]
+    nodes = [
+        helper.make_node(operator, given, ["large"]),
+        helper.make_node("ReduceMean", ["large"], ["mean"], keepdims=1),
+        helper.make_node("Add", ["pictures", "mean"], ["all"]),
+        helper.make_node("GlobalAveragePool", ["all"], ["outputs"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, *sides])
+            for name, sides in (("pictures", ["h", "w"]), ("outputs", [1, 1]))]  # fmt: skip
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [shape, one])
+    program = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="half of the free memory|supported maximum"):
+        answer(program.SerializeToString(), torch.rand(1, 3, 4, 4))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # kB
 
 
 def test_a_program_too_large(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

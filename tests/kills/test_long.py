@@ -47,8 +47,8 @@ def test_memory_and_handles_stay_flat(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
     learn = Learner(dls, model, loss_func=CrossEntropyLossFlat(), path=tmp_path, seed=7)
     watch = Watch()
-    with learn.no_bar():  # a checkpoint every fifth epoch: its state grows with the history
-        learn.fit(EPOCHS, 1e-3, cbs=[Checkpoint(every=10, keep=2), watch])
+    with learn.no_bar():
+        learn.fit(EPOCHS, 1e-3, cbs=[Checkpoint(every="epoch", keep=2), watch])
     took = [round(b - a) for a, b in zip(watch.seconds, watch.seconds[1:], strict=False)]
     print(f"\n{EPOCHS} epochs: MiB {[one >> 20 for one in watch.memory]}, handles {watch.handles},")
     print(f"threads {watch.threads}, seconds for each 500: {took}")

@@ -110,6 +110,46 @@ def test_signals_at_random_moments(
     counts.kills += sent - trainings
 
 
+GROUP = """
+import sys, time
+import torch
+from torch import nn
+from fastlearn.vision.all import Checkpoint, CrossEntropyLossFlat, DataLoader, DataLoaders, Learner
+
+class Slow:
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, i):
+        time.sleep(0.1)
+        return torch.full((3,), float(i)), i % 2
+
+if __name__ == "__main__":
+    dls = DataLoaders(DataLoader(Slow(), bs=4, num_workers=1, workers="process", seed=1), device="cpu")
+    learn = Learner(dls, nn.Linear(3, 2), CrossEntropyLossFlat(), path=sys.argv[1], seed=2)
+    with learn.no_bar():
+        learn.fit(3, 1e-3, cbs=Checkpoint(every="10 hours"), resume=True)
+    print("steps", learn.global_step)
+"""
+
+
+def test_a_signal_to_all_processes_of_a_program(tmp_path: Path) -> None:
+    """As `timeout`, systemd and cluster managers send it: the workers too, for one of which the training waits."""
+    script = tmp_path / "training.py"
+    script.write_text(GROUP)
+    command = [sys.executable, script, tmp_path]
+    running = subprocess.Popen(command, env=environment(), start_new_session=True, stderr=subprocess.PIPE, text=True)
+    wait_for((tmp_path / "models" / "checkpoints").is_dir)
+    time.sleep(2)  # while it waits for a batch
+    os.killpg(running.pid, signal.SIGTERM)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGTERM, told
+    (saved,) = names_in(tmp_path / "models" / "checkpoints")
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout.endswith("steps 18\n"), done.stderr
+    assert 0 < int(saved.name.partition("step")[2]) < 18
+
+
 def wait_for(happens: Callable[[], Any], timeout_s: float = 60.0) -> None:
     """Until something is so."""
     end = time.monotonic() + timeout_s

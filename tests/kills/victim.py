@@ -213,7 +213,7 @@ class Calls:
             if "b" not in mode or mode == "rb" or not str(file).startswith(checkpoints):
                 return usual_open(file, mode, *args, **kwargs)
             self.tell("open")
-            return TornFile(file, mode.replace("b", ""))
+            return io.BufferedWriter(TornFile(file, mode.replace("b", "")), 1 << 20)
 
         def write(*args: Any, **kwargs: Any) -> Any:
             self.save, self.number = self.save + 1, 0

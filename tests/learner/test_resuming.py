@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import itertools
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from fastlearn.callbacks.checkpoint import Checkpoint
 from fastlearn.callbacks.csv_log import CSVLogger
 from fastlearn.callbacks.early_stopping import EarlyStoppingCallback
 from fastlearn.callbacks.ema import EMA
+from fastlearn.callbacks.keep_state import KeepState
 from fastlearn.callbacks.mixup import MixUp
 from fastlearn.callbacks.reduce_on_plateau import ReduceLROnPlateau
 from fastlearn.data.dataloaders import DataLoaders
@@ -26,6 +29,8 @@ from fastlearn.learner import Learner
 from fastlearn.losses import CrossEntropyLossFlat
 from fastlearn.metrics import accuracy
 from fastlearn.training.callback import Callback
+from fastlearn.training.loop import default_step
+from fastlearn.training.optimizer import SGD
 from fastlearn.training.runs import names_in, read_run, remove
 from fastlearn.training.state import TrainState
 
@@ -227,6 +232,56 @@ def test_another_training_is_refused_and_told(tmp_path: Path, capsys: pytest.Cap
     assert "Going on all the same" in capsys.readouterr().out and other.epoch == 3
 
 
+@pytest.mark.parametrize("every", ["epoch", 1])
+def test_another_optimizer_is_refused_or_begins_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], every: Any
+) -> None:
+    killed(made(tmp_path), CALLS["fine_tune"], cbs=[Checkpoint(every=every), Killer(batch=13)])
+    other = made(tmp_path, opt_func=SGD)
+    with pytest.raises(CheckpointError, match="opt_func: Adam, now SGD"):
+        quiet(other, CALLS["fine_tune"], resume=True)
+    with other.no_bar():
+        other.resume(strict=False)
+    said = capsys.readouterr().out
+    assert "the state of Adam, and the optimizer is SGD" in said and "the optimizer begins anew" in said
+    assert other.epoch == 3 and type(other.opt) is type(SGD([nn.Parameter(torch.ones(1))]))
+
+
+def test_what_a_step_of_ones_own_uses_is_kept(tmp_path: Path) -> None:
+    """A second network with an optimizer of its own, which `learn.step` trains."""
+
+    def with_critic() -> tuple[Learner, nn.Module, torch.optim.Optimizer]:
+        learn = made(tmp_path)
+        torch.manual_seed(2)
+        critic = nn.Linear(8, 1)
+        critic_opt = torch.optim.Adam(critic.parameters(), 0.1)
+
+        def both(state: TrainState) -> None:
+            default_step(state)
+            if state.training:
+                critic_opt.zero_grad()
+                (critic(state.inputs[0]).mean() - state.loss.item()).square().backward()
+                critic_opt.step()
+
+        learn.step = both
+        return learn, critic, critic_opt
+
+    def seen(critic: nn.Module, critic_opt: torch.optim.Optimizer) -> dict[str, Any]:
+        return {"critic": copy.deepcopy(critic.state_dict()), "critic_opt": copy.deepcopy(critic_opt.state_dict())}
+
+    learn, *pair = with_critic()
+    quiet(learn, CALLS["one_cycle"])
+    whole = look(learn) | seen(*pair)
+    learn, *pair = with_critic()
+    cbs = [KeepState(critic=pair[0], critic_opt=pair[1])]
+    killed(learn, CALLS["one_cycle"], cbs=[Checkpoint(every=3), Killer(batch=8), *cbs])
+    learn, *pair = with_critic()
+    with pytest.raises(CheckpointError, match=r"callbacks: .*KeepState\(objects=\['critic', 'critic_opt'\]\), now"):
+        quiet(learn, CALLS["one_cycle"], resume=True)
+    quiet(learn, CALLS["one_cycle"], resume=True, cbs=[KeepState(critic=pair[0], critic_opt=pair[1])])
+    assert_equal(look(learn) | seen(*pair), whole)
+
+
 def test_another_machine_is_told_and_no_reason_to_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     killed(made(tmp_path), CALLS["one_cycle"], cbs=[Checkpoint(every=1), Killer(batch=7)])
     again = made(tmp_path).to_bf16()
@@ -378,3 +433,228 @@ def test_what_has_no_form_is_told_before_the_training(tmp_path: Path) -> None:
         quiet(learn, CALLS["one_cycle"], cbs=[Checkpoint(), Checkpoint()])
     with pytest.raises(CheckpointError, match="cannot be a checkpoint: File name too long"):
         learn.resume("a" * 300)
+
+
+def two_calls(folder: Path, kill: Killer | None = None, second: str = "one_cycle") -> Learner:
+    """A script with two calls that keep checkpoints."""
+    learn = made(folder)
+    kills = [] if kill is None else [kill]
+    quiet(learn, CALLS["one_cycle"], cbs=[Checkpoint(every=2, keep=1), *kills], resume=True)
+    quiet(learn, CALLS[second], cbs=[Checkpoint(every=2, keep=1), *kills], resume=True)
+    return learn
+
+
+@pytest.mark.parametrize("second", ["one_cycle", "fine_tune", "sgdr"])
+@pytest.mark.parametrize("kills", [[4], [16], [19], [4, 17, 26]])
+def test_a_script_of_two_calls_is_started_again_from_its_top(tmp_path: Path, second: str, kills: list[int]) -> None:
+    whole = look(two_calls(tmp_path / "whole", second=second))
+    for batch in kills:
+        done = [int(path.name.partition("step")[2]) for path in names_in(tmp_path / "models" / "checkpoints")]
+        with pytest.raises(Killed):
+            two_calls(tmp_path, Killer(batch=batch - max(done, default=0)), second)
+    assert_equal(look(two_calls(tmp_path, second=second)), whole)
+    assert_equal(look(two_calls(tmp_path, second=second)), whole)  # and once more, when all of it is done
+    assert len(names_in(tmp_path / "models" / "checkpoints")) <= 2 + 2  # the end of each, one more and the best
+
+
+def test_a_call_that_began_later_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    first = made(tmp_path)
+    quiet(first, CALLS["one_cycle"])  # keeps no checkpoint
+    killed(first, CALLS["one_cycle"], cbs=[Checkpoint(every=1), Killer(batch=3)])
+    with pytest.raises(
+        CheckpointError, match="same call that began when the learner had done 15 steps, and it has done 0"
+    ):
+        quiet(made(tmp_path), CALLS["one_cycle"], resume=True)
+
+
+def test_what_a_call_does_last_is_in_its_last_checkpoint(tmp_path: Path) -> None:
+    """`keep_best` puts other weights back when the last fit is over."""
+
+    def train(learn: Learner, **more: Any) -> None:
+        learn.fine_tune(2, 5.0, freeze_epochs=1, keep_best=True, cached_head=False, **more)  # far too high a rate
+
+    learn = made(tmp_path)
+    quiet(learn, train, cbs=Checkpoint())
+    newest = read_run(names_in(tmp_path / "models" / "checkpoints")[0])
+    assert newest.manifest.finished
+    for name, tensor in learn.model.state_dict().items():
+        assert torch.equal(tensor, newest.tensors[f"model/{name}"])
+    again = made(tmp_path)
+    quiet(again, train, resume=True)
+    assert_equal(again.model.state_dict(), learn.model.state_dict())
+
+
+def test_a_failure_at_the_end_of_a_fit_is_not_its_end(tmp_path: Path) -> None:
+    class Fails(Callback):
+        order = 55
+
+        def after_fit(self, state: TrainState) -> None:
+            raise OSError("no room")
+
+    learn = made(tmp_path)
+    with pytest.raises(OSError, match="no room"):
+        quiet(learn, CALLS["one_cycle"], cbs=[Checkpoint(), Fails()])
+    assert not any(read_run(path).manifest.finished for path in names_in(tmp_path / "models" / "checkpoints"))
+
+
+def test_generators_that_a_beginning_uses_are_put_back(tmp_path: Path) -> None:
+    class Draws(Callback):
+        """Draws from every generator when a fit and an epoch begin, and keeps what each step drew."""
+
+        def __init__(self) -> None:
+            self.drawn: list[float] = []
+
+        def _draw(self) -> list[float]:
+            return [np.random.rand(), random.random(), float(torch.rand(()))]
+
+        def before_fit(self, state: TrainState) -> None:
+            self._draw()
+
+        def before_epoch(self, state: TrainState) -> None:
+            self._draw()
+
+        def before_batch(self, state: TrainState) -> None:
+            self.drawn += self._draw()
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"drawn": self.drawn}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.drawn = list(state["drawn"])
+
+    def drawn(*others: Callback, **more: Any) -> list[float]:
+        np.random.seed(1), random.seed(1)
+        draws = Draws()
+        quiet(made(tmp_path), CALLS["one_cycle"], cbs=[draws, *others], **more)
+        return draws.drawn
+
+    whole = drawn()
+    for kill in (Killer(batch=7), Killer(batch=10), Killer(valid=2)):
+        folder = tmp_path / f"{kill.batch}-{kill.valid}"
+        with pytest.raises(Killed):
+            drawn(Checkpoint(every=3, folder=folder), kill)
+        assert drawn(Checkpoint(every=3, folder=folder), resume=True) == whole
+
+
+def test_another_history_does_not_stay_in_the_next_checkpoint(tmp_path: Path) -> None:
+    learn = made(tmp_path)
+    quiet(learn, CALLS["one_cycle"])
+    learn.save("first")
+    learn.save_checkpoint(tmp_path / "by hand")
+    other = made(tmp_path)
+    quiet(other, lambda one: one.fit(4, 1e-3))
+    other.load("first")
+    found = read_run(other.save_checkpoint(tmp_path / "by hand"))
+    assert found.tensors["recorder/epoch_numbers"].tolist() == [
+        v for row in learn.recorder.epochs for v in row.values()
+    ]
+
+
+def test_features_that_can_no_longer_be_kept_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learn = made(tmp_path, bn="eval")
+    killed(learn, lambda one, **more: one.fit_head(**more), cbs=[Checkpoint(every=1), Killer(batch=8)])
+    monkeypatch.setattr("fastlearn.training.features.free_memory", lambda: 100)
+    with pytest.raises(
+        CheckpointError, match="was trained on kept features, which now cannot be: the body's features take"
+    ):
+        quiet(made(tmp_path, bn="eval"), lambda one, **more: one.fit_head(**more), resume=True)
+
+
+def test_what_a_missing_callback_knew_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    killed(made(tmp_path), CALLS["one_cycle"], cbs=[Checkpoint(every=1), Killer(batch=8), EMA(0.9)])
+    other = made(tmp_path)
+    with other.no_bar():
+        other.resume(strict=False)
+    said = capsys.readouterr().out
+    assert "What these callbacks knew is left out, as they are not there or are others now: EMA" in said
+
+
+def test_metrics_and_the_validation_set_may_be_taken_away(tmp_path: Path) -> None:
+    killed(made(tmp_path), CALLS["one_cycle"], cbs=[Checkpoint(every=1), Killer(batch=8)])
+    other = made(tmp_path, metrics=None)
+    with other.no_bar():
+        other.resume(strict=False)
+    assert (
+        other.recorder.metric_names == ["epoch", "train_loss", "valid_loss", "time"] and len(other.recorder.values) == 3
+    )
+
+
+def test_rates_of_numpy_go_into_a_checkpoint(tmp_path: Path) -> None:
+    rates = np.array([1e-3, 1e-2])
+
+    whole = made(tmp_path / "whole")
+    quiet(whole, lambda one, **more: one.fit_one_cycle(3, rates, **more))
+    killed(
+        made(tmp_path),
+        lambda one, **more: one.fit_one_cycle(3, rates, **more),
+        cbs=[Checkpoint(every=1), Killer(batch=8)],
+    )
+    learn = made(tmp_path)
+    torch.manual_seed(9)
+    with learn.no_bar():
+        learn.resume()
+    assert_equal(look(learn)["weights"], look(whole)["weights"])
+
+
+def test_a_second_start_in_the_frozen_part_keeps_the_table_of_csv(tmp_path: Path) -> None:
+    quiet(made(tmp_path / "whole"), CALLS["fine_tune, pictures"], cbs=CSVLogger())
+    killed(made(tmp_path), CALLS["fine_tune, pictures"], cbs=[Checkpoint(every=5), CSVLogger(), Killer(batch=6)])
+    quiet(made(tmp_path), CALLS["fine_tune, pictures"], resume=True, cbs=[Checkpoint(every=5), CSVLogger()])
+    tables = [(folder / "history.csv").read_text().splitlines() for folder in (tmp_path, tmp_path / "whole")]
+    assert [row.rpartition(",")[0] for row in tables[0]] == [row.rpartition(",")[0] for row in tables[1]]
+
+
+def test_the_best_checkpoint_holds_what_was_measured(tmp_path: Path) -> None:
+    class Spoils(Callback):
+        """From the second epoch on everything gets worse."""
+
+        def after_validate(self, state: TrainState) -> None:
+            state.values["valid_loss"] += state.fit_epoch
+
+    class Seen(Callback):
+        order = 900
+        only_watches = True
+
+        def after_epoch(self, state: TrainState) -> None:
+            self.weights = copy.deepcopy(state.model.state_dict()) if state.fit_epoch == 0 else self.weights
+
+    seen = Seen()
+    quiet(made(tmp_path), CALLS["one_cycle"], cbs=[Checkpoint(every=4, keep=1), Spoils(), seen])
+    found = [read_run(path) for path in names_in(tmp_path / "models" / "checkpoints")]
+    (best,) = (one for one in found if one.manifest.score is not None)
+    assert best.state["step"] == STEPS and len(found) == 2
+    for name, tensor in seen.weights.items():
+        assert torch.equal(best.tensors[f"model/{name}"], tensor)
+
+
+class Drawing(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Samples that are changed at random, by torch's own loader in this process."""
+
+    def __init__(self) -> None:
+        self.samples = samples(8 * STEPS, 0)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        x, y = self.samples[i]
+        return x + 0.1 * torch.randn(8) + 0.1 * float(np.random.rand()) + 0.1 * random.random(), y
+
+
+@pytest.mark.parametrize("batch", [1, 3, 5, 7, 10])
+def test_a_loader_of_torch_that_draws_goes_on_with_its_next_batch(tmp_path: Path, batch: int) -> None:
+    def train(folder: Path, **more: Any) -> dict[str, Any]:
+        learn = made(folder)
+        loader = torch.utils.data.DataLoader(Drawing(), batch_size=8, shuffle=True)
+        learn.dls = DataLoaders(loader, learn.dls.valid, device="cpu")
+        np.random.seed(1), random.seed(1)
+        quiet(learn, CALLS["one_cycle"], **more)
+        seen = look(learn)
+        del seen["batches"]
+        return seen
+
+    whole = train(tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(tmp_path, cbs=[Checkpoint(every=1), Killer(batch=batch)])
+    np.random.rand(3), random.random()
+    assert_equal(train(tmp_path, resume=True), whole)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastlearn.errors import CheckpointError, DamagedFileError
-from fastlearn.runtime.file_bytes import digest, read_bounded
+from fastlearn.runtime.file_bytes import NO_DIGEST, digest, is_sealed, read_bounded, sealed
 
 on_unix = pytest.mark.skipif(os.name == "nt", reason="no such files on Windows")
 
@@ -94,3 +94,15 @@ def test_no_handle_stays_open(tmp_path: Path) -> None:
 
 def test_a_digest() -> None:
     assert digest(b"abc") == hashlib.sha256(b"abc").hexdigest()
+    assert digest(b"a", memoryview(b"bc")) == digest(b"abc")
+
+
+def test_bytes_with_their_own_digest() -> None:
+    first = sealed(b'{"sha256": "' + NO_DIGEST.encode() + b'"}', b"rest", memoryview(b"more"))
+    whole = first + b"restmore"
+    said = first[12:-2].decode()
+    assert is_sealed(whole, said) and NO_DIGEST not in whole.decode()
+    for at in range(len(whole)):
+        changed = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+        assert not is_sealed(changed, said) and not is_sealed(changed, changed[12:76].decode())
+    assert not any(is_sealed(whole, other) for other in ("", said[:-1], said + "0", "\ud800" * 64, digest(whole)))

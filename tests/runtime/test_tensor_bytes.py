@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fastlearn.errors import CheckpointError, DamagedFileError
 from fastlearn.runtime import tensor_bytes
-from fastlearn.runtime.tensor_bytes import MOST_NAME, load_tensors, save_tensors, unshared
+from fastlearn.runtime.tensor_bytes import MOST_NAME, load_tensors, save_tensors
 
 fuzz = settings(max_examples=300, derandomize=True, deadline=None, database=None)
 DTYPES = list(tensor_bytes._DTYPES.values())
@@ -75,7 +75,7 @@ def test_the_same_content_gives_the_same_bytes() -> None:
     assert same(safetensors.torch.load(data), SOME)
 
 
-def test_tensors_get_memory_of_their_own() -> None:
+def test_tensors_that_lie_in_other_ways() -> None:
     base = torch.arange(24.0).reshape(2, 3, 4, 1)
     conj = torch.tensor([1 + 2j]).conj()
     views = {
@@ -91,9 +91,6 @@ def test_tensors_get_memory_of_their_own() -> None:
     }
     expected = {name: tensor.detach().clone() for name, tensor in views.items()}
     assert same(safetensors.torch.load(save_tensors(views)), expected)
-    own = unshared(views)
-    places = [tensor.untyped_storage().data_ptr() for tensor in own.values()]
-    assert len(set(places)) == len(places) and all(tensor.is_contiguous() for tensor in own.values())
 
 
 @pytest.mark.parametrize(

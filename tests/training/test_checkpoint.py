@@ -101,8 +101,8 @@ def test_tied_weights_stay_tied(tmp_path):
 def test_nan_in_the_history_survives(tmp_path):
     learner = learner_in(tmp_path)
     learner.fit(1, 0.01)
-    learner.recorder.epochs[0]["accuracy"] = float("nan")
-    learner.recorder.values[0][-1] = float("-inf")
+    learner.recorder.epochs[0] |= {"valid_loss": float("-inf"), "accuracy": float("nan")}
+    learner.recorder.values[0][1:] = [float("-inf"), float("nan")]
     learner.save("nan")
     back = learner_in(tmp_path).load("nan").recorder
     assert_same(back.state_dict(), learner.recorder.state_dict())
@@ -215,7 +215,11 @@ def test_parts_of_the_weights_with_strict_off(tmp_path, saved):
 
 
 def test_another_optimizer_or_other_groups(tmp_path, saved):
-    assert_fails(learner_in(tmp_path, opt_func=SGD), "good", "holds the state of Adam, the learner's optimizer is SGD")
+    assert_fails(
+        learner_in(tmp_path, opt_func=SGD),
+        "good",
+        "is the state of Adam, and the optimizer is SGD. Make the learner with the same",
+    )
     assert_fails(learner_in(tmp_path, splitter=halves), "good", "groups of parameters differ.*with_opt=False")
     learner_in(tmp_path, splitter=halves).load("good", with_opt=False)
 
@@ -258,7 +262,7 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_no_litter(tmp_path, saved, 
     old = saved.read_bytes()
     learner = learner_in(tmp_path)
     if place == "write":
-        monkeypatch.setattr("fastlearn.runtime.disk._write", fail_with(error))
+        monkeypatch.setattr("fastlearn.runtime.disk.write_new", fail_with(error))
     else:
         monkeypatch.setattr(checkpoint.os, place, fail_with(error))
     expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else CheckpointError
@@ -334,7 +338,7 @@ def test_a_full_disk_says_how_much_is_missing(tmp_path, monkeypatch):
     saved = learner.save("a")
     before = saved.read_bytes()
     full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr("fastlearn.runtime.disk._write", fail_with(full))
+    monkeypatch.setattr("fastlearn.runtime.disk.write_new", fail_with(full))
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=10**9, free=100))
     said = r"a\.safetensors: .*No space left on device\. It takes [\d,]+ bytes, and 100 bytes are free .*untouched"
     with pytest.raises(CheckpointError, match=said):

@@ -14,6 +14,8 @@ import torch
 from fastlearn.errors import CheckpointError, ConfigError, DamagedFileError
 from fastlearn.runtime.file_bytes import digest
 from fastlearn.training import runs
+from fastlearn.training.capture import restore_recorder
+from fastlearn.training.recorder import Recorder
 from fastlearn.training.runs import (
     FORMAT,
     MANIFEST,
@@ -28,6 +30,7 @@ from fastlearn.training.runs import (
     read_manifest,
     read_run,
     remove,
+    to_keep,
     write_run,
 )
 
@@ -79,6 +82,58 @@ def test_the_newest_and_the_best_of_this_training_stay(tmp_path: Path) -> None:
     assert names_in(tmp_path) == [paths[4], paths[1]]
 
 
+def test_the_ends_of_earlier_trainings_stay_and_no_others(tmp_path: Path) -> None:
+    older, first = (written(tmp_path, 5, run, finished=True, began=0) for run in "ab")
+    second = written(tmp_path, 9, "c", finished=True, began=5)
+    unfinished, newest = written(tmp_path, 12, "d", began=9), written(tmp_path, 15, "e", began=9)
+    assert to_keep(tmp_path, 1) == {first, second, newest}
+    assert older not in to_keep(tmp_path, 2) and unfinished in to_keep(tmp_path, 2)
+    again = written(tmp_path, 3, "f", began=0)  # a new training from the beginning: the others are no part of it
+    assert to_keep(tmp_path, 1) == {again}
+
+
+def test_what_cannot_be_read_now_or_by_this_version_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, later, failing, newest = (written(tmp_path, step) for step in range(4))
+    manifest = json.loads((later / MANIFEST).read_text())
+    (later / MANIFEST).write_bytes(signed(manifest | {"format": FORMAT + 1}))
+    (broken / MANIFEST).write_bytes(b"{}")
+
+    def read(path: Path) -> runs.Manifest:
+        if path == failing:
+            raise OSError(5, "Input/output error")
+        return read_manifest(path)
+
+    monkeypatch.setattr(runs, "read_manifest", read)
+    runs.prune(tmp_path, 1)
+    assert names_in(tmp_path) == [newest, failing, later]
+
+
+def test_hidden_folders_of_others_are_not_swept(tmp_path: Path) -> None:
+    litter = [".000007-step1200.123.0a1b2c3d.tmp", ".trial.7.ffffffff.tmp"]
+    others = [".cache.tmp", ".000007-step1200.tmp", ".git", "000007-step1200.123.0a1b2c3d.tmp"]
+    for name in litter + others:
+        (tmp_path / name).mkdir()
+    runs.sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
+
+
+def test_a_forked_process_does_not_hold_the_lock(tmp_path: Path) -> None:
+    """A loader's worker may live longer than the training that was killed."""
+    reader, writer = os.pipe()
+    with owned(tmp_path):
+        child = os.fork()
+        if child == 0:  # waits, and touches nothing
+            os.read(reader, 1)
+            os._exit(0)
+    try:
+        handle = os.open(tmp_path, os.O_RDONLY)
+        with owned(tmp_path):
+            os.close(handle)
+    finally:
+        os.write(writer, b"x")
+        os.waitpid(child, 0)
+
+
 def test_one_that_cannot_be_read_is_not_what_is_kept(tmp_path: Path) -> None:
     paths = [written(tmp_path, step) for step in range(3)]
     (paths[2] / MANIFEST).write_text("{}")
@@ -119,7 +174,7 @@ def test_every_changed_byte_of_every_file_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        ({"format": FORMAT + 1, "files": {}, "run": "a"}, "has format 2; this fastlearn reads 1. Update"),
+        ({"format": FORMAT + 1, "files": {}, "run": "a"}, "has format 3; this fastlearn reads 1 to 2. Update"),
         ({"format": FORMAT, "files": {}, "run": "a"}, "lists nothing, not tensors.safetensors and state.json"),
         ({"format": FORMAT, "files": {"../x": {"sha256": "", "n_bytes": 1}}, "run": "a"}, "lists ../x"),
         ({"format": "1", "files": {}, "run": "a"}, "Expected `int`, got `str`"),
@@ -149,6 +204,20 @@ def test_the_state_of_every_format_is_read() -> None:
     assert sorted(found) == list(range(1, FORMAT + 1)) and set(runs.MIGRATIONS) == set(range(1, FORMAT))
     for one in found.values():
         assert one.state["step"] == 5 and one.tensors["model/0.weight"].shape == (12, 6)
+        recorder = Recorder()
+        restore_recorder(recorder, one.tensors, one.state)
+        (row,) = recorder.epochs
+        assert list(row) == ["fit", "epoch", "train_loss", "valid_loss", "accuracy", "time"] and row["fit"] == 1
+        assert recorder.values == [[row["train_loss"], row["valid_loss"], row["accuracy"]]] and recorder.iters == [5]
+        assert len(recorder.losses) == 5 and 0.5 < row["accuracy"] < 1
+
+
+def test_an_earlier_format_that_lacks_a_part_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    manifest = json.loads((path / MANIFEST).read_text())
+    (path / MANIFEST).write_bytes(signed(manifest | {"format": 1}))
+    with pytest.raises(CheckpointError, match="is of format 1, and lacks a part of it .'recorder'"):
+        read_run(path)
 
 
 def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:

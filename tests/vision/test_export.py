@@ -284,6 +284,16 @@ def test_spoiled_weights_are_not_written(pictures: Path, tmp_path: Path) -> None
         learn.export(tmp_path / "model.fl")
 
 
+def test_half_weights_are_refused_with_the_way_out(pictures: Path, tmp_path: Path) -> None:
+    learn = Learner(loaders(pictures), Net(), path=tmp_path)
+    learn.model.half()
+    with pytest.raises(
+        ConfigError, match=r"computes in float32, and .* torch.float16. Type learn.model.float\(\) first"
+    ):
+        learn.export(tmp_path / "model.fl")
+    assert not list(tmp_path.glob("*.fl"))
+
+
 def test_the_card_tells_where_the_model_comes_from(pictures: Path, tmp_path: Path) -> None:
     learn = trained(vision_learner(loaders(pictures), TINY, pretrained=False, metrics=everything.accuracy, seed=7))
     path = learn.export(tmp_path / "model.fl", licence="CC-BY-4.0")
