@@ -164,7 +164,7 @@ class Checkpoint(Callback):
         from fastlearn.training import runs
 
         assert self.path is not None
-        with runs.owned(self.path):
+        with runs.locked(self.path):
             self._save(state, self._position(state, epochs=1, done=True), finished=finished)
         if finished and self._failed is not None:
             raise self._failed

@@ -54,6 +54,8 @@ def bundle_path(file: str | os.PathLike[str]) -> Path:
             f"{printable(path)} has the ending of another kind of file, and this is fastlearn's own: safetensors and "
             f"JSON in a zip. Call it {printable(path.with_suffix(SUFFIX).name)!r}."
         )
+    if "\0" in str(path):
+        raise ConfigError(f"{str(path)!r} cannot name a file. Give a name such as 'model.fl'.")
     if os.path.isdir(path) or not path.name:  # unlike Path.is_dir, says no to a name that is too long
         raise ConfigError(f"{printable(path)} is a folder. Name a file, such as {printable(path / 'model.fl')!r}.")
     return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)

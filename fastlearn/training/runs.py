@@ -182,9 +182,14 @@ def owned(folder: Path) -> Iterator[None]:
             f"Checkpoints cannot be written in {printable(folder)}: {error.strerror}. Give another folder: "
             'Checkpoint(folder="…").'
         ) from error
-    with alone_in(folder, "Two trainings need two folders: Checkpoint(folder=…)."):
+    with locked(folder):
         sweep(folder)
         yield
+
+
+def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Keeps other trainings from a folder meanwhile. Raises ConfigError where one has it."""
+    return alone_in(folder, "Two trainings need two folders: Checkpoint(folder=…).")
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -86,7 +86,7 @@ class Steering:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` said."""
-        self.scale = float(state["scale"])
+        self.scale = float(state.get("scale", 1.0))
 
     def before_batch(self, state: TrainState) -> None:
         """Scale the rate that the schedule has just set."""

@@ -20,7 +20,7 @@ import pytest
 from killing import Counts, Victims, assert_same, damaged_in, folder_of, litter_in, newest_number, result_of
 from victim import Job
 
-SAVES = (1, 4, 8)  # of seven steps and the end: the first, one that prunes, and the last
+SAVES = (1, 4, 8, 9)  # of seven steps: the first, one that prunes, that of the best epoch, and the end
 EPOCHS = 1
 KEPT = 3  # two, and the best
 MOST_CALLS = 30

@@ -134,7 +134,7 @@ def outcome(learn: Learner, cbs: list[Callback]) -> dict[str, Any]:
         "optimizer": learn.opt.state_dict()["state"],
         "average": [one.state_dict() for one in cbs if isinstance(one, EMA)],
         "history": history,
-        "columns": learn.recorder.column_tensors(),
+        "columns": {n: one for n, one in learn.recorder.column_tensors().items() if n != "epoch_numbers"},  # with times
         "counters": [learn.global_step, learn.epoch],
         "generator": torch.get_rng_state(),
         "batches": [list(batch) for batch in itertools.islice(passes, 10)],

@@ -119,13 +119,15 @@ def test_hidden_folders_of_others_are_not_swept(tmp_path: Path) -> None:
 
 def test_a_forked_process_does_not_hold_the_lock(tmp_path: Path) -> None:
     """A loader's worker may live longer than the training that was killed."""
-    reader, writer = os.pipe()
+    (reader, writer), (begins, begun) = os.pipe(), os.pipe()
     with owned(tmp_path):
         child = os.fork()
         if child == 0:  # waits, and touches nothing
+            os.write(begun, b"x")
             os.read(reader, 1)
             os._exit(0)
     try:
+        os.read(begins, 1)
         handle = os.open(tmp_path, os.O_RDONLY)
         with owned(tmp_path):
             os.close(handle)
