@@ -16,7 +16,7 @@ from fastlearn.training.state import TrainState
 from fastlearn.vision.all import CrossEntropyLossFlat, DataLoader, DataLoaders, Learner
 
 EPOCHS = 10_000
-MOST_GROWTH = 48 << 20  # bytes; the history of the epochs, in memory and as text, takes some; a tenth of a leak's
+MOST_GROWTH = 24 << 20  # bytes; the history takes 1 kB an epoch, and a checkpoint that leaked would take 30
 
 
 class Watch(Callback):
