@@ -1,7 +1,7 @@
 """Peak memory: against the number of epochs, where it must not grow, and against the number of files.
 
     python benchmarks/memory.py                     # both
-    python benchmarks/memory.py --part epochs       # or files
+    python benchmarks/memory.py --part epochs       # or resident, or files
 
 Every figure is the peak resident size of a fresh process over what it was after the imports. What a library imports
 only when it needs it is in the figure, and drops out of `growth` and `a file`.
@@ -11,6 +11,8 @@ only when it needs it is in the figure, and drops out of `growth` and `a file`.
   is the fullest. fastlearn without a cache, and with one in memory, which is filled in the first
   epoch. Loaders of fastai and torch read in worker processes, whose memory is not counted here, fastlearn's in threads,
   whose memory is: `no workers` lets all of them read in the main process.
+- `resident`: the same training for 200 epochs, without a cache; what is resident at the end of the 25th, 100th and
+  200th. Unlike a peak, it does not depend on how often one looks: a leak shows, the fullest moment does not.
 - `files`: `ImageDataLoaders.from_folder` over 10³ to 10⁶ pictures; `a file` is bytes, taken between the smallest and
   the largest number, so that what the first of them costs drops out.
 """
@@ -91,6 +93,37 @@ def by_epochs(library: str, workers: int, cache: str | bool = False) -> Build:
     return build
 
 
+# ── resident ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+MOMENTS = (25, 100, 200)  # epochs
+RESIDENT = """
+from fastlearn.vision.all import Callback, Learner
+def resident_mib():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+seen, before = {}, resident_mib()
+class Watch(Callback):
+    def after_epoch(self, state):
+        seen[f"{state.fit_epoch + 1} epochs"] = resident_mib() - before
+learn = Learner(loading.fastlearn_loaders(options, False, num_workers=workers), network(), nn.CrossEntropyLoss())
+with learn.no_bar():
+    learn.fit(n_epochs, cbs=Watch())
+print(json.dumps(seen))
+"""
+
+
+def resident(workers: int) -> Build:
+    def build(options: argparse.Namespace) -> Round:
+        def one_round() -> dict[str, float]:
+            seen = run_fresh(NETWORK + RESIDENT, str(options.folder), str(max(MOMENTS)), str(workers))
+            found = {f"{n} epochs": seen[f"{n} epochs"] for n in MOMENTS}
+            first, last = (found[f"{n} epochs"] for n in (MOMENTS[0], MOMENTS[-1]))
+            return found | {"growth": (last - first) / (MOMENTS[-1] - MOMENTS[0])}
+
+        return one_round
+
+    return build
+
+
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -123,6 +156,19 @@ PARTS = {
         units={**dict.fromkeys(EPOCHS, "MiB"), "growth": "MiB/epoch"},
         alone=[*EPOCHS, "growth"],
         reference="fastai",
+        rounds=2,
+        warmup=0,
+        add_options=add_options,
+        before=jpegs_before,
+        after=jpegs_after,
+    ),
+    "resident": Measure(
+        name="memory_resident",
+        title="Resident memory at the end of an epoch, over the imports (small network, batches of 64 at 128 px)",
+        contestants={"fastlearn": Contestant(resident(2), OURS), "no workers": Contestant(resident(0), OURS)},
+        units={**dict.fromkeys((f"{n} epochs" for n in MOMENTS), "MiB"), "growth": "MiB/epoch"},
+        alone=[*(f"{n} epochs" for n in MOMENTS), "growth"],
+        reference="fastlearn",
         rounds=2,
         warmup=0,
         add_options=add_options,
