@@ -66,10 +66,10 @@ class Checkpoint(Callback):
     `every` is "epoch", a number of steps, or a time such as "10 minutes". The `keep` newest ones stay, that of the
     epoch with the best value of `best` ("valid_loss", or the name of a metric; None for no such one), and the end of
     each call that came before: a script with several, started again from its top, goes through those that are done.
-    They are folders in `folder`, by default `checkpoints` in the learner's model folder, and hold weights, optimizer,
-    callbacks, history, position and generators. They are written in the background of the training, each whole or not
-    at all; where the last one is still being written when the next is due, the training waits. Ctrl-C and SIGTERM make
-    one first.
+    (Trainings that begin at the same step, each with a new learner say, need a folder each.) Checkpoints are folders in
+    `folder`, by default `checkpoints` in the learner's model folder, and hold weights, optimizer, callbacks, history,
+    position and generators. They are written in the background of the training, each whole or not at all; where the
+    last one is still being written when the next is due, the training waits. Ctrl-C and SIGTERM make one first.
 
     What a `learn.step` of your own keeps elsewhere, such as a second optimizer, is for `KeepState`.
 

@@ -63,6 +63,7 @@ class CSVLogger(Callback):
         self._fit = state.recorder, state.recorder.fits
 
     def after_epoch(self, state: TrainState) -> None:
+        self._fit = state.recorder, state.recorder.fits  # which a training that goes on has been given back by now
         row = state.recorder.epochs[-1]
         self._write([row.get(name, "") for name in state.recorder.metric_names])
 

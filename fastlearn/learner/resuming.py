@@ -88,6 +88,9 @@ def goes_on(learn: LearnerSetup, resume: Any, cbs: list[Callback]) -> bool:
     if saved is None:
         return False
     check_same(saved, run, learn._strict)
+    if int(saved.state["step"]) < run.began:
+        n_steps = run.began - int(saved.state["step"])
+        say(f"Going back to {saved.path.name}: what the learner did since then, {n_steps} steps, is left out.")
     try:
         take_back(learn, saved, cbs, learn._strict)
     except FastlearnError:
@@ -159,6 +162,8 @@ def check_same(saved: RunCheckpoint, run: Run, strict: bool) -> None:
     if other and strict:
         lacks = any(line.startswith("callbacks: ") for line in other)
         give = "Give the callbacks of the call again: cbs=[…]. " if lacks else ""
+        if other[0].startswith("the call: "):
+            give += "Trainings that begin at the same step need a folder each: cbs=Checkpoint(folder=…). "
         raise CheckpointError(
             f"The checkpoint {saved.path} is of another training. {_listed(other)}. {give}Make them equal again; or go "
             f"on all the same, as it was begun, with learn.resume({str(saved.path)!r}, strict=False); or begin anew in "

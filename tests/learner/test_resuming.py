@@ -658,3 +658,38 @@ def test_a_loader_of_torch_that_draws_goes_on_with_its_next_batch(tmp_path: Path
         train(tmp_path, cbs=[Checkpoint(every=1), Killer(batch=batch)])
     np.random.rand(3), random.random()
     assert_equal(train(tmp_path, resume=True), whole)
+
+
+def test_a_table_of_the_learner_begins_anew_after_a_resumed_call(tmp_path: Path) -> None:
+    def three(folder: Path, kill: Killer | None = None) -> None:
+        learn = made(folder, cbs=[CSVLogger()])
+        for _ in range(3):
+            kills = [] if kill is None else [kill]
+            quiet(
+                learn, lambda one, **more: one.fit_one_cycle(2, **more), cbs=[Checkpoint(every=1), *kills], resume=True
+            )
+
+    three(tmp_path / "whole")
+    with pytest.raises(Killed):
+        three(tmp_path, Killer(batch=18))
+    three(tmp_path)
+    tables = [(folder / "history.csv").read_text().splitlines() for folder in (tmp_path, tmp_path / "whole")]
+    assert [row.rpartition(",")[0] for row in tables[0]] == [row.rpartition(",")[0] for row in tables[1]]
+    assert len(tables[0]) == 1 + 2
+
+
+def test_going_back_says_what_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    learn = made(tmp_path)
+    killed(learn, CALLS["one_cycle"], cbs=[Checkpoint(every=1), Killer(batch=7)])
+    quiet(learn, lambda one: one.fit(1, 1e-3))
+    quiet(learn, CALLS["one_cycle"], resume=True)
+    said = capsys.readouterr().out  # the step that was killed is not counted
+    assert "Going back to 000008-step7: what the learner did since then, 4 steps, is left out." in said
+
+
+def test_trainings_from_the_same_start_need_a_folder_each(tmp_path: Path) -> None:
+    killed(made(tmp_path), CALLS["sgdr"], cbs=[Checkpoint(every=1), Killer(batch=2)])
+    with pytest.raises(
+        CheckpointError, match="the call: fit_sgdr.*Trainings that begin at the same step need a folder"
+    ):
+        quiet(made(tmp_path), CALLS["one_cycle"], resume=True)
