@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 
 from fastlearn.errors import ConfigError
 from fastlearn.runtime.device import as_device, to_device
-from fastlearn.runtime.seed import RunKey
+from fastlearn.runtime.seed import RunKey, kept_generators
 
 _KEPT = (  # what a loader that reads the same samples in order has in common with torch's own
     "dataset",
@@ -88,7 +86,7 @@ class ForeignLoader:
             set_epoch = getattr(owner, "set_epoch", None)
             if callable(set_epoch):
                 set_epoch(key.epoch)
-        with _kept_generators() if start else contextlib.nullcontext():  # what is skipped was drawn before
+        with kept_generators() if start else contextlib.nullcontext():  # what is skipped was drawn before
             with _default_generator(key.derive("foreign")):
                 stream = iter(self.loader)
                 # A sampler draws its order when its first batch is asked for.
@@ -180,18 +178,6 @@ def _sampler_in_order(loader: Any) -> Any:
     dataset: Any = loader.dataset
     whole = type(sampler) is data.RandomSampler and not sampler.replacement and len(sampler) == len(dataset)
     return data.SequentialSampler(dataset) if whole else None
-
-
-@contextlib.contextmanager
-def _kept_generators() -> Iterator[None]:
-    """torch's default CPU generator, NumPy's and Python's, put back as they were."""
-    before = torch.default_generator.get_state(), np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        torch.default_generator.set_state(before[0])
-        np.random.set_state(before[1])
-        random.setstate(before[2])
 
 
 @contextlib.contextmanager

@@ -6,12 +6,13 @@ The order of an epoch, a sample's augmentation and a step's dropout are each dra
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import numbers
 import os
 import random
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,18 @@ class RunKey:
     def torch_rng(self, *keys: int | str) -> torch.Generator:
         """A CPU torch generator of its own for something inside this pass."""
         return torch.Generator().manual_seed(self.derive(*keys))
+
+
+@contextlib.contextmanager
+def kept_generators() -> Iterator[None]:
+    """Python's, NumPy's and torch's CPU generator, put back as they were; also after an error."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
 
 
 def draw_seed() -> int:

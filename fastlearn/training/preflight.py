@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -20,7 +18,7 @@ from fastlearn.metrics import Metric
 from fastlearn.runtime.device import to_device
 from fastlearn.runtime.modes import kept_modes
 from fastlearn.runtime.precision import Precision
-from fastlearn.runtime.seed import RunKey
+from fastlearn.runtime.seed import RunKey, kept_generators
 from fastlearn.task import Task, check_n_out
 from fastlearn.training.explain import is_out_of_memory
 from fastlearn.training.loop import check_scalar_loss, set_training_mode
@@ -57,15 +55,11 @@ def _first_of_torch(loader: torch.utils.data.DataLoader[Any], n: int) -> Any:
     dataset: Any = loader.dataset
     if loader.batch_sampler is None or isinstance(dataset, torch.utils.data.IterableDataset):
         return None
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:  # reading a sample may augment it, from the generators that training will draw from
-        return loader.collate_fn([dataset[i] for i in range(min(n, len(dataset)))])
-    except (KeyError, IndexError):
-        return None
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+    with kept_generators():  # reading a sample may augment it, from the generators that training will draw from
+        try:
+            return loader.collate_fn([dataset[i] for i in range(min(n, len(dataset)))])
+        except (KeyError, IndexError):
+            return None
 
 
 def preflight(

@@ -54,15 +54,16 @@ def unpack_rows(
     for index in kind_of.tolist():
         if not -1 <= index < len(kinds):
             raise ValueError(f"a row is of the kind {index}, and there are {len(kinds)}")
-        kind = [] if index < 0 else kinds[index]
-        part = flat[at : at + len(kind)]
-        row = (
-            next(odd, None)
-            if index < 0
-            else {n: int(v) if whole else v for (n, whole), v in zip(kind, part, strict=False)}
-        )
-        if row is None or len(part) < len(kind):
+        if index < 0:
+            row = next(odd, None)
+        else:
+            part = flat[at : at + len(kinds[index])]
+            at += len(kinds[index])
+            row = {
+                name: int(number) if whole else number
+                for (name, whole), number in zip(kinds[index], part, strict=False)
+            }
+        if row is None or at > len(flat):
             raise ValueError("the table of epochs ends in the middle of a row")
         found.append(dict(row))
-        at += len(kind)
     return found

@@ -233,8 +233,8 @@ def _read(path: Path, name: str, manifest: Manifest, most: int) -> bytes:
     entry, what = manifest.files[name], f"{printable(path)}/{name}"
     if not 0 <= entry.n_bytes <= most:
         raise DamagedFileError(f"{printable(path)}/{MANIFEST} gives {name} {entry.n_bytes:,} bytes, which cannot be.")
-    if entry.n_bytes > free_memory():
-        raise CheckpointError(f"{what} takes {entry.n_bytes:,} bytes, and {free_memory():,} of memory are free.")
+    if entry.n_bytes > (free := free_memory()):
+        raise CheckpointError(f"{what} takes {entry.n_bytes:,} bytes, and {free:,} of memory are free.")
     if not (path / name).is_file():
         raise DamagedFileError(f"{what} is missing, though {MANIFEST} lists it.")
     data = read_bounded(path / name, entry.n_bytes, what)

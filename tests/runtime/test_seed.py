@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from fastlearn.errors import ConfigError
-from fastlearn.runtime.seed import RunKey, check_seed, derive, draw_seed, numpy_rng, set_seed, torch_rng
+from fastlearn.runtime.seed import (
+    RunKey,
+    check_seed,
+    derive,
+    draw_seed,
+    kept_generators,
+    numpy_rng,
+    set_seed,
+    torch_rng,
+)
 
 
 def test_the_same_keys_give_the_same_number_and_others_another():
@@ -66,3 +75,15 @@ def test_a_seed_that_no_generator_takes(seed):
     with pytest.raises(ConfigError, match="whole number from"):
         check_seed(seed)
     assert check_seed(np.int64(-5)) == -5
+
+
+def test_generators_are_put_back_also_after_an_error():
+    def draws():
+        return random.random(), np.random.rand(), float(torch.rand(()))
+
+    with kept_generators():
+        expected = draws()
+    with pytest.raises(ZeroDivisionError), kept_generators():
+        draws()
+        raise ZeroDivisionError
+    assert draws() == expected != draws()
